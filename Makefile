@@ -1,0 +1,52 @@
+# recsys: a PGXS extension.  `make`, `make install` and `make installcheck`
+# work as on any other; `make demo` and `make check` need nothing installed.
+
+EXTENSION = recsys
+EXTVERSION = 0.1.0
+MODULE_big = recsys
+
+# One line a room, lowest level first (see src/README.md).
+OBJS = src/recsys.o
+OBJS += src/base/guc.o
+OBJS += src/kernels/kernels_choose.o src/kernels/kernels_scalar.o \
+	src/kernels/kernels_avx2.o src/kernels/kernels_avx512.o \
+	src/kernels/kernels_neon.o
+OBJS += src/linalg/rotation.o
+
+HDRS = $(wildcard src/*.h src/*/*.h)
+
+INSTALL_SQL = $(sort $(wildcard sql/install/*.sql))
+DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
+
+REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/[a-z]*_*.sql)))
+REGRESS_OPTS = --inputdir=. --load-extension=recsys
+
+EXTRA_CLEAN = $(DATA_built)
+
+# The scripts install what is missing, build, and run a private server.
+ifneq ($(filter demo check,$(MAKECMDGOALS)),)
+
+.PHONY: demo check
+demo:
+	test/setup && test/demo/run $(if $(DATA),'$(DATA)')
+check:
+	test/setup && test/run
+
+else
+
+PG_CPPFLAGS = -I$(srcdir)/src \
+	-D'PGDLLEXPORT=__attribute__((visibility("default")))'
+PG_CFLAGS = -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter \
+	-Wno-sign-compare $(WERROR)
+SHLIB_LINK = -lopenblas -lm
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(HDRS)
+
+sql/$(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_SQL) Makefile
+	cat $(INSTALL_SQL) > $@
+
+endif

@@ -1,0 +1,29 @@
+/*
+ * guc.c
+ *		The settings recsys.*: their definitions, defaults and bounds.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "base/guc.h"
+
+int			guc_hnsw_ef_search = 40;
+int			guc_model_cache_size = 64 * 1024;
+
+/* Define every setting; called once, when the library is loaded. */
+void
+guc_init(void)
+{
+	DefineCustomIntVariable("recsys.hnsw_ef_search",
+							"Nodes that an HNSW scan visits beyond what the rows asked for need.",
+							"Higher values find more of the true nearest rows and cost more page accesses.",
+							&guc_hnsw_ef_search, 40, 1, 100000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("recsys.model_cache_size",
+							"Memory that one backend may keep for parsed models.",
+							NULL,
+							&guc_model_cache_size, 64 * 1024, 1024, MAX_KILOBYTES,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("recsys");
+}

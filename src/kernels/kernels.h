@@ -1,0 +1,93 @@
+/*
+ * kernels.h
+ *		The inner loops: distances and code scans, one table of functions an
+ *		instruction set, chosen once when the library is loaded.
+ *
+ * Pure C: nothing here needs the server, so a plain program can test it.
+ * kernels_scalar.c is the reference and is written to be read; every other
+ * table must agree with it (test/kernels).  No pointer needs any alignment;
+ * n may be 0 and need not be a multiple of anything.
+ *
+ * The choice: the best table that the CPU supports, less the sets named in
+ * the environment variable RECSYS_DISABLE_CPU (comma separated, for example
+ * "avx512" or "avx512,avx2").
+ */
+#ifndef RECSYS_KERNELS_H
+#define RECSYS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Neighbours in one FastScan block. */
+#define FASTSCAN_LANES 32
+
+/* Dimensions that one lookup covers, and entries of its table. */
+#define FASTSCAN_GROUP_DIMS 4
+#define FASTSCAN_GROUP_ENTRIES 16
+/* Bytes of codes that one group of four dimensions takes for a whole block. */
+#define FASTSCAN_GROUP_BYTES 16
+
+/*
+ * How the sums of a FastScan block become estimates of <q,y_i>:
+ *
+ *		t[i] * qp + f[i] * (sums[i] * delta + bias)
+ *
+ * qp is <q,p>, p being the node that holds the block; delta and bias undo the
+ * quantisation of the lookup table.  t and f are arrays of float16.
+ */
+typedef struct EdgeScale
+{
+	float		qp;
+	float		delta;
+	float		bias;
+} EdgeScale;
+
+typedef struct Kernels
+{
+	const char *name;			/* "scalar", "avx2", "avx512", "neon" */
+
+	/* float4 vectors of n elements */
+	float		(*dot_f32) (const float *a, const float *b, size_t n);
+	float		(*l2sq_f32) (const float *a, const float *b, size_t n);
+	float		(*l1_f32) (const float *a, const float *b, size_t n);
+
+	/* <q,c> of a float4 query and an int8 code; the caller applies the scale */
+	float		(*dot_f32_i8) (const float *q, const int8_t *c, size_t n);
+
+	/* <a,b> of two int8 codes in [-127,127]; exact for n <= 131072 */
+	int32_t		(*dot_i8) (const int8_t *a, const int8_t *b, size_t n);
+
+	/* IEEE float16 arrays, round to nearest even; finite overflow clamps to 65504 */
+	void		(*f32_to_f16) (const float *src, uint16_t *dst, size_t n);
+	void		(*f16_to_f32) (const uint16_t *src, float *dst, size_t n);
+
+	/*
+	 * One FastScan block (Andre et al. 2017): for each of ngroups groups of
+	 * four dimensions, codes holds 16 bytes: byte j has the 4-bit code of lane
+	 * j in its low half, of lane j + 16 in its high half; lut holds the 16
+	 * entries of the group.  sums[i] becomes the sum over the groups of
+	 * lut[group][code of lane i].  Exact for any ngroups < 2^24.
+	 */
+	void		(*fastscan_block) (const uint8_t *codes, const uint8_t *lut,
+								   size_t ngroups, uint32_t sums[FASTSCAN_LANES]);
+
+	/* Estimates of a block: see EdgeScale. */
+	void		(*edge_scores) (const uint32_t sums[FASTSCAN_LANES],
+								const uint16_t t[FASTSCAN_LANES],
+								const uint16_t f[FASTSCAN_LANES],
+								const EdgeScale *scale,
+								float scores[FASTSCAN_LANES]);
+} Kernels;
+
+/* The table in use; the scalar one until kernels_init has run. */
+extern const Kernels *kernels;
+
+extern void kernels_init(void);
+
+/* The tables of this build, best first, NULL where the CPU lacks the set. */
+extern const Kernels *kernels_scalar(void);
+extern const Kernels *kernels_avx2(void);
+extern const Kernels *kernels_avx512(void);
+extern const Kernels *kernels_neon(void);
+
+#endif							/* RECSYS_KERNELS_H */

@@ -1,0 +1,23 @@
+/*
+ * recsys.c
+ *		Library entry: the magic block, and _PG_init, which calls each room's
+ *		init.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "kernels/kernels.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	guc_init();
+	kernels_init();
+}
