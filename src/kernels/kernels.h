@@ -54,10 +54,16 @@ typedef struct Kernels
 	/* <q,c> of a float4 query and an int8 code; the caller applies the scale */
 	float		(*dot_f32_i8) (const float *q, const int8_t *c, size_t n);
 
+	/* <q,h> of a float4 query and a float16 vector */
+	float		(*dot_f32_f16) (const float *q, const uint16_t *h, size_t n);
+
 	/* <a,b> of two int8 codes in [-127,127]; exact for n <= 131072 */
 	int32_t		(*dot_i8) (const int8_t *a, const int8_t *b, size_t n);
 
-	/* IEEE float16 arrays, round to nearest even; finite overflow clamps to 65504 */
+	/*
+	 * IEEE float16 arrays, round to nearest even.  Finite overflow clamps to
+	 * 65504; infinity stays infinity and a NaN stays a (quiet) NaN.
+	 */
 	void		(*f32_to_f16) (const float *src, uint16_t *dst, size_t n);
 	void		(*f16_to_f32) (const uint16_t *src, float *dst, size_t n);
 
