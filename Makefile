@@ -12,6 +12,9 @@ OBJS += src/kernels/kernels_choose.o src/kernels/kernels_scalar.o \
 	src/kernels/kernels_avx2.o src/kernels/kernels_avx512.o \
 	src/kernels/kernels_neon.o
 OBJS += src/linalg/rotation.o
+OBJS += src/vector/vector_io.o src/vector/vector_ops.o \
+	src/vector/vector_distance.o src/vector/vector_cast.o \
+	src/vector/vector_agg.o
 
 HDRS = $(wildcard src/*.h src/*/*.h)
 
