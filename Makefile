@@ -34,7 +34,7 @@ ifneq ($(filter demo check,$(MAKECMDGOALS)),)
 
 .PHONY: demo check
 demo:
-	test/setup && test/demo/run $(if $(DATA),'$(DATA)')
+	test/setup demo && test/demo/run $(if $(DATA),'$(DATA)')
 check:
 	test/setup && test/run
 
@@ -51,6 +51,10 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(HDRS)
+
+# Compiles without linking: for the opinion of a second compiler.
+.PHONY: objs
+objs: $(OBJS)
 
 sql/$(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_SQL) Makefile
 	cat $(INSTALL_SQL) > $@

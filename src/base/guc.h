@@ -5,7 +5,7 @@
 #ifndef RECSYS_GUC_H
 #define RECSYS_GUC_H
 
-extern int	guc_hnsw_ef_search;		/* recsys.hnsw_ef_search, nodes */
+extern int	guc_hnsw_ef_search; /* recsys.hnsw_ef_search, nodes */
 extern int	guc_model_cache_size;	/* recsys.model_cache_size, kilobytes */
 
 extern void guc_init(void);
