@@ -11,7 +11,7 @@ OBJS += src/base/guc.o
 OBJS += src/kernels/kernels_choose.o src/kernels/kernels_scalar.o \
 	src/kernels/kernels_avx2.o src/kernels/kernels_avx512.o \
 	src/kernels/kernels_neon.o
-OBJS += src/linalg/rotation.o
+OBJS += src/linalg/rotation.o src/linalg/blas.o
 OBJS += src/vector/vector_io.o src/vector/vector_ops.o \
 	src/vector/vector_distance.o src/vector/vector_cast.o \
 	src/vector/vector_agg.o
@@ -41,10 +41,12 @@ check:
 else
 
 PG_CPPFLAGS = -I$(srcdir)/src \
+	$(if $(BLAS_LIBRARY),-DBLAS_LIBRARY='"$(BLAS_LIBRARY)"') \
 	-D'PGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter \
 	-Wno-sign-compare $(WERROR)
-SHLIB_LINK = -lopenblas -lm
+# OpenBLAS is loaded when it is first needed (src/linalg/blas.c), not linked.
+SHLIB_LINK = -lm
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

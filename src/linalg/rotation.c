@@ -4,13 +4,14 @@
  *		transforms: n log n instead of n^2, and no matrix to store.
  *
  * A round flips the signs of all elements by a fixed pseudorandom pattern and
- * transforms them.  If the padded dimension is a power of two, three such
+ * transforms them.  If the padded dimension n is a power of two, three such
  * rounds make the coordinates of any vector look Gaussian (Ailon and Chazelle
  * 2009; Andoni et al. 2015).  If it is not, the transform covers, in turn, the
  * first and the last 2^k elements, 2^k being the largest power of two that
- * fits, and each round ends with butterflies between element i and element
- * i + n/2.  Without them the two windows, which may share as few as 64
- * elements, would exchange their contents too slowly.
+ * fits; every element is in one of the two windows at least.  Each second such
+ * round is followed by one of another kind, sign flips and butterflies between
+ * elements i and i + n/2: the windows may share as few as 64 elements, and
+ * would exchange the rest too slowly.
  *
  * Each step is orthogonal.  The arithmetic has a fixed order and no product
  * that feeds a sum, so every machine computes the same bits: what one wrote
@@ -24,7 +25,7 @@
 
 #define ROTATION_SEED UINT64CONST(0x7265637379733031)
 #define ROTATION_ROUNDS_POWER_OF_TWO 3
-#define ROTATION_ROUNDS_OTHER 4
+#define ROTATION_ROUNDS_OTHER 6	/* first, last, butterflies, twice */
 
 struct Rotation
 {
@@ -153,15 +154,18 @@ rotation_apply(const Rotation *rotation, const float *in, float *out)
 
 	for (int round = 0; round < rotation->rounds; round++)
 	{
-		float	   *start = round % 2 == 0 ? out : out + n - window;
-
 		flip_signs(out, rotation->signs + (Size) round * n, n);
-		hadamard_transform(start, window);
-		scale_elements(start, rotation->window_scale, window);
-		if (window < n)
+		if (window < n && round % 3 == 2)
 		{
 			butterflies(out, out + n / 2, n / 2);
 			scale_elements(out, (float) M_SQRT1_2, n);
+		}
+		else
+		{
+			float	   *start = round % 3 == 1 ? out + n - window : out;
+
+			hadamard_transform(start, window);
+			scale_elements(start, rotation->window_scale, window);
 		}
 	}
 }

@@ -1,0 +1,119 @@
+/*
+ * blas.c
+ *		The only user of a BLAS library: loads OpenBLAS when it is first
+ *		needed, and keeps it on one thread.
+ *
+ * Why not link to it: loading OpenBLAS takes milliseconds, which every
+ * connection and every parallel worker would pay, also those that only compare
+ * vectors; and its threaded build starts threads while it is being loaded,
+ * before any code of ours could forbid it.  A backend must never have threads:
+ * the server's memory, errors and signals know of one only.  So the variable
+ * that OpenBLAS reads while it is loaded is set around the load.
+ */
+#include "postgres.h"
+
+#include <cblas.h>
+#include <dlfcn.h>
+
+#include "linalg/blas.h"
+
+#ifndef BLAS_LIBRARY
+#ifdef __APPLE__
+#define BLAS_LIBRARY "libopenblas.dylib"
+#else
+#define BLAS_LIBRARY "libopenblas.so.0"
+#endif
+#endif
+
+#define BLAS_THREADS_VARIABLE "OPENBLAS_NUM_THREADS"
+
+/* Their types come from the header, so that the compiler checks the calls. */
+static __typeof__(cblas_sgemv) *sgemv = NULL;
+static __typeof__(cblas_sgemm) *sgemm = NULL;
+
+/* dlopen with a single thread asked for; the environment is left as it was. */
+static void *
+blas_dlopen(void)
+{
+	const char *old = getenv(BLAS_THREADS_VARIABLE);
+	char	   *saved = old == NULL ? NULL : pstrdup(old);
+	void	   *library;
+
+	setenv(BLAS_THREADS_VARIABLE, "1", 1);
+	library = dlopen(BLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	if (saved == NULL)
+		unsetenv(BLAS_THREADS_VARIABLE);
+	else
+	{
+		setenv(BLAS_THREADS_VARIABLE, saved, 1);
+		pfree(saved);
+	}
+	return library;
+}
+
+/* Loads the library unless this backend has it; an error may be retried. */
+static void
+blas_load(void)
+{
+	void	   *library;
+	void		(*set_num_threads) (int);
+
+	if (sgemv != NULL)
+		return;
+	library = blas_dlopen();
+	if (library == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("could not load library \"%s\": %s",
+						BLAS_LIBRARY, dlerror()),
+				 errhint("Install OpenBLAS, on Debian the package "
+						 "libopenblas0-serial.")));
+
+	/* Another module may have loaded the library before, with its threads. */
+	set_num_threads = (void (*) (int)) dlsym(library,
+											 "openblas_set_num_threads");
+	if (set_num_threads != NULL)
+		set_num_threads(1);
+
+	sgemm = (__typeof__(sgemm)) dlsym(library, "cblas_sgemm");
+	sgemv = (__typeof__(sgemv)) dlsym(library, "cblas_sgemv");
+	if (sgemm == NULL || sgemv == NULL)
+	{
+		sgemv = NULL;
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("library \"%s\" has no cblas_sgemm or no cblas_sgemv",
+						BLAS_LIBRARY),
+				 errhint("Install an OpenBLAS that was built with CBLAS.")));
+	}
+}
+
+void
+blas_gemv(const float *w, const float *x, const float *bias,
+		  float *y, int outputs, int inputs)
+{
+	blas_load();
+	if (bias != NULL)
+		memcpy(y, bias, sizeof(float) * outputs);
+	else
+		memset(y, 0, sizeof(float) * outputs);
+	sgemv(CblasRowMajor, CblasNoTrans, outputs, inputs, 1.0f, w, inputs,
+		  x, 1, 1.0f, y, 1);
+}
+
+void
+blas_gemm(const float *w, const float *x, const float *bias,
+		  float *y, BlasShape shape)
+{
+	blas_load();
+	if (bias != NULL)
+	{
+		for (int row = 0; row < shape.rows; row++)
+			memcpy(y + (Size) row * shape.outputs, bias,
+				   sizeof(float) * shape.outputs);
+	}
+	sgemm(CblasRowMajor, CblasNoTrans, CblasTrans,
+		  shape.rows, shape.outputs, shape.inputs,
+		  1.0f, x, shape.inputs, w, shape.inputs,
+		  bias == NULL ? 0.0f : 1.0f, y, shape.outputs);
+}

@@ -1,0 +1,33 @@
+/*
+ * blas.h
+ *		Dense products of float4 matrices, by OpenBLAS, on one thread.
+ *
+ * All matrices are row-major and dense; outputs do not overlap inputs.  Sizes
+ * are at least 1.  The library is loaded at the first call of a backend; an
+ * ereport(ERROR) tells if that fails.  A call cannot be interrupted, so give
+ * a large batch in pieces, with CHECK_FOR_INTERRUPTS between them.
+ */
+#ifndef RECSYS_BLAS_H
+#define RECSYS_BLAS_H
+
+/* A linear layer w[outputs][inputs] applied to rows vectors. */
+typedef struct BlasShape
+{
+	int			rows;
+	int			outputs;
+	int			inputs;
+} BlasShape;
+
+/* y[outputs] = w[outputs][inputs] x[inputs] + bias[outputs]; bias may be NULL */
+extern void blas_gemv(const float *w, const float *x, const float *bias,
+					  float *y, int outputs, int inputs);
+
+/*
+ * y[rows][outputs] = x[rows][inputs] w[outputs][inputs]' + bias[outputs] in
+ * each row; bias may be NULL.  With a bias of NULL these are also the inner
+ * products of all rows of x with all rows of w.
+ */
+extern void blas_gemm(const float *w, const float *x, const float *bias,
+					  float *y, BlasShape shape);
+
+#endif							/* RECSYS_BLAS_H */

@@ -1,0 +1,657 @@
+/*
+ * kernels_test.c
+ *		Holds every table of kernels that this CPU can run, the scalar one
+ *		included, against sums computed here in integers and doubles, and against
+ *		the scalar table where results must agree bit for bit.
+ *
+ * Inputs lie at the very end of a page whose successor may not be touched, at
+ * each of 16 alignments, so that a read past the end is a crash.
+ */
+#define _GNU_SOURCE
+
+#include "kernels/kernels.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+#define MAX_LENGTH 4096
+#define ALIGNMENTS 16
+#define ARENA_SIZE (8 << 20)
+#define MAX_GROUPS 70000
+
+/* Arenas: a, b are inputs, c an output; each ends before a forbidden page. */
+static char *arena_end[3];
+
+static uint64_t random_state = 42;
+
+static uint32_t
+random_bits(void)
+{
+	random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t) (random_state >> 32);
+}
+
+static float
+random_float(void)
+{
+	return (float) (int32_t) random_bits() * 0x1p-31f;
+}
+
+static int
+random_between(int low, int high)
+{
+	return low + (int) (random_bits() % (uint32_t) (high - low + 1));
+}
+
+static void
+arenas_create(void)
+{
+	long		page = sysconf(_SC_PAGESIZE);
+
+	for (int i = 0; i < 3; i++)
+	{
+		char	   *base = mmap(NULL, ARENA_SIZE + page,
+								PROT_READ | PROT_WRITE,
+								MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (base == MAP_FAILED ||
+			mprotect(base + ARENA_SIZE, page, PROT_NONE) != 0)
+		{
+			perror("mmap");
+			exit(2);
+		}
+		arena_end[i] = base + ARENA_SIZE;
+	}
+}
+
+/* Room for size bytes in an arena, shift bytes before its end. */
+static void *
+place(int arena, size_t size, int shift)
+{
+	return arena_end[arena] - size - shift;
+}
+
+static void
+set_float(void *array, size_t i, float value)
+{
+	memcpy((char *) array + i * sizeof(float), &value, sizeof(float));
+}
+
+static float
+get_float(const void *array, size_t i)
+{
+	float		value;
+
+	memcpy(&value, (const char *) array + i * sizeof(float), sizeof(float));
+	return value;
+}
+
+static uint16_t
+get_half(const void *array, size_t i)
+{
+	uint16_t	value;
+
+	memcpy(&value, (const char *) array + i * sizeof(value), sizeof(value));
+	return value;
+}
+
+static void
+set_half(void *array, size_t i, uint16_t value)
+{
+	memcpy((char *) array + i * sizeof(value), &value, sizeof(value));
+}
+
+/* An integer of [-8, 8] as float16; such values make every sum exact. */
+static uint16_t
+small_half(int value)
+{
+	float		source = (float) value;
+	uint16_t	half;
+
+	kernels_scalar()->f32_to_f16(&source, &half, 1);
+	return half;
+}
+
+/* How many alignments to try at length n: all for short ones, else a few. */
+static bool
+skip_alignment(size_t n, int shift)
+{
+	return n > 600 && shift != 0 && shift != (int) (n % ALIGNMENTS);
+}
+
+/*
+ * Sums of small integers are exact in every order, so that a lost or doubled
+ * element shows at any length: the results must be equal.
+ */
+static bool
+exact_sums(const Kernels *k, size_t n, int shift)
+{
+	float	   *a = place(0, n * sizeof(float), shift);
+	float	   *b = place(1, n * sizeof(float), shift);
+	int8_t	   *c = place(2, n, shift);
+	int64_t		dot = 0,
+				l2sq = 0,
+				l1 = 0,
+				dot_code = 0;
+	bool		good;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		int			x = random_between(-8, 8);
+		int			y = random_between(-8, 8);
+
+		set_float(a, i, (float) x);
+		set_float(b, i, (float) y);
+		c[i] = (int8_t) random_between(-127, 127);
+		dot += x * y;
+		l2sq += (x - y) * (x - y);
+		l1 += abs(x - y);
+		dot_code += x * c[i];
+	}
+	good = k->dot_f32(a, b, n) == (float) dot &&
+		k->l2sq_f32(a, b, n) == (float) l2sq &&
+		k->l1_f32(a, b, n) == (float) l1 &&
+		k->dot_f32_i8(a, c, n) == (float) dot_code;
+	if (!good)
+		printf("# %s: inexact sum at n = %zu, shift %d\n", k->name, n, shift);
+	return good;
+}
+
+static bool
+exact_f16_sums(const Kernels *k, size_t n, int shift)
+{
+	float	   *q = place(0, n * sizeof(float), shift);
+	uint16_t   *h = place(1, n * sizeof(uint16_t), shift);
+	static uint16_t halves[17];
+	int64_t		dot = 0;
+
+	if (halves[0] == 0)
+	{
+		for (int i = 0; i < 17; i++)
+			halves[i] = small_half(i - 8);
+	}
+	for (size_t i = 0; i < n; i++)
+	{
+		int			x = random_between(-8, 8);
+		int			y = random_between(-8, 8);
+
+		set_float(q, i, (float) x);
+		set_half(h, i, halves[y + 8]);
+		dot += x * y;
+	}
+	if (k->dot_f32_f16(q, h, n) == (float) dot)
+		return true;
+	printf("# %s: dot_f32_f16 at n = %zu, shift %d\n", k->name, n, shift);
+	return false;
+}
+
+/* Codes of all values, and the extremes, whose sum is near the int32 limit. */
+static bool
+exact_codes(const Kernels *k, size_t n, int shift)
+{
+	int8_t	   *a = place(0, n, shift);
+	int8_t	   *b = place(1, n, shift);
+
+	for (int pattern = 0; pattern < 3; pattern++)
+	{
+		int64_t		dot = 0;
+
+		for (size_t i = 0; i < n; i++)
+		{
+			a[i] = pattern == 0 ? random_between(-127, 127) : -127;
+			b[i] = pattern == 0 ? random_between(-127, 127) :
+				pattern == 1 ? -127 : 127;
+			dot += a[i] * b[i];
+		}
+		if (k->dot_i8(a, b, n) != dot)
+		{
+			printf("# %s: dot_i8 at n = %zu, shift %d, pattern %d\n",
+				   k->name, n, shift, pattern);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+test_lengths(const Kernels *k)
+{
+	bool		sums = true,
+				halves = true,
+				codes = true;
+
+	for (size_t n = 0; n <= MAX_LENGTH; n++)
+	{
+		for (int shift = 0; shift < ALIGNMENTS; shift++)
+		{
+			if (skip_alignment(n, shift))
+				continue;
+			sums = sums && exact_sums(k, n, shift);
+			halves = halves && exact_f16_sums(k, n, shift);
+			codes = codes && exact_codes(k, n, shift);
+		}
+	}
+	tap_ok(sums, "%s: dot_f32, l2sq_f32, l1_f32, dot_f32_i8 exact, n to %d",
+		   k->name, MAX_LENGTH);
+	tap_ok(halves, "%s: dot_f32_f16 exact, n to %d", k->name, MAX_LENGTH);
+	tap_ok(codes, "%s: dot_i8 exact, n to %d", k->name, MAX_LENGTH);
+	tap_ok(exact_codes(k, 131072, 0), "%s: dot_i8 exact at n = 131072",
+		   k->name);
+}
+
+/*
+ * |got - exact| against the bound of a sequential sum of n rounded terms
+ * whose absolute values sum to terms.
+ */
+static bool
+sum_within(double got, double exact, double terms, size_t n)
+{
+	return fabs(got - exact) <= (double) (n + 2) * (FLT_EPSILON / 2) * terms;
+}
+
+/* Values whose magnitudes are spread over low..high powers of two. */
+static bool
+rounded_sums(const Kernels *k, size_t n, int low, int high)
+{
+	float	   *a = place(0, n * sizeof(float), 4);
+	float	   *b = place(1, n * sizeof(float), 8);
+	int8_t	   *c = place(2, n, 3);
+	double		exact[4] = {0},
+				terms[4] = {0},
+				got[4];
+
+	for (size_t i = 0; i < n; i++)
+	{
+		float		x = ldexpf(random_float(), random_between(low, high));
+		float		y = ldexpf(random_float(), random_between(low, high));
+		double		diff = (double) x - y;
+
+		set_float(a, i, x);
+		set_float(b, i, y);
+		c[i] = (int8_t) random_between(-127, 127);
+		exact[0] += (double) x * y;
+		terms[0] += fabs((double) x * y);
+		exact[1] = terms[1] += 1.000001 * diff * diff;
+		exact[2] = terms[2] += fabs(diff);
+		exact[3] += (double) x * c[i];
+		terms[3] += fabs((double) x * c[i]);
+	}
+	exact[1] /= 1.000001;
+	got[0] = k->dot_f32(a, b, n);
+	got[1] = k->l2sq_f32(a, b, n);
+	got[2] = k->l1_f32(a, b, n);
+	got[3] = k->dot_f32_i8(a, c, n);
+	for (int i = 0; i < 4; i++)
+	{
+		/* The rounding of a difference counts twice in its square. */
+		if (!sum_within(got[i], exact[i], terms[i], n + 2))
+		{
+			printf("# %s: sum %d at n = %zu is %.9g, not %.9g\n",
+				   k->name, i, n, got[i], exact[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+test_rounding(const Kernels *k)
+{
+	bool		good = true;
+
+	for (size_t n = 1; n <= MAX_LENGTH; n++)
+		good = good && rounded_sums(k, n, -4, 4) &&
+			rounded_sums(k, n, 50, 56) && rounded_sums(k, n, -56, -50);
+	tap_ok(good, "%s: float sums within the rounding bound", k->name);
+}
+
+/* Subnormal inputs and results must not be flushed to zero. */
+static void
+test_subnormals(const Kernels *k)
+{
+	float		tiny[100],
+				huge[100],
+				zero[100] = {0};
+	int8_t		ones[100];
+	bool		good = true;
+
+	for (int i = 0; i < 100; i++)
+	{
+		tiny[i] = FLT_TRUE_MIN;
+		huge[i] = 0x1p100f;
+		ones[i] = 1;
+	}
+	for (size_t n = 1; n <= 100; n++)
+		good = good && k->dot_f32(tiny, huge, n) == (float) n * 0x1p-49f &&
+			k->l1_f32(tiny, zero, n) == (float) n * FLT_TRUE_MIN &&
+			k->dot_f32_i8(tiny, ones, n) == (float) n * FLT_TRUE_MIN;
+	tap_ok(good, "%s: subnormal values count", k->name);
+}
+
+static void
+test_overflow(const Kernels *k)
+{
+	float		a[67],
+				b[67];
+	bool		good = true;
+
+	for (int i = 0; i < 67; i++)
+	{
+		a[i] = FLT_MAX;
+		b[i] = -FLT_MAX;
+	}
+	for (size_t n = 1; n <= 67; n++)
+		good = good && k->dot_f32(a, a, n) == INFINITY &&
+			k->dot_f32(a, b, n) == -INFINITY &&
+			k->l2sq_f32(a, b, n) == INFINITY &&
+			k->l1_f32(a, b, n) == INFINITY &&
+			k->l2sq_f32(a, a, n) == 0 && k->l1_f32(a, a, n) == 0;
+	tap_ok(good, "%s: overflow gives infinity, equal vectors zero", k->name);
+}
+
+/* Rounding to float16 by arithmetic in doubles; value is finite. */
+static double
+rounded_to_f16(float value)
+{
+	int			exponent = value == 0 ? -14 : ilogb(value);
+	double		rounded;
+
+	if (exponent < -14)
+		exponent = -14;
+	rounded = ldexp(nearbyint(ldexp(value, 10 - exponent)), exponent - 10);
+	return rounded > 65504 ? 65504 : rounded < -65504 ? -65504 : rounded;
+}
+
+/* Converts one value by k and by the definition above. */
+static bool
+rounds_right(const Kernels *k, float value)
+{
+	uint16_t	half;
+	float		back;
+
+	k->f32_to_f16(&value, &half, 1);
+	kernels_scalar()->f16_to_f32(&half, &back, 1);
+	if ((double) back == rounded_to_f16(value) &&
+		signbit(back) == signbit(value))
+		return true;
+	printf("# %s: %a becomes %a\n", k->name, value, back);
+	return false;
+}
+
+/* What one half means, by the definition of the format. */
+static float
+half_value(uint16_t half)
+{
+	int			exponent = (half >> 10) & 31;
+	int			mantissa = half & 1023;
+	float		value;
+
+	if (exponent == 31)
+		value = mantissa == 0 ? INFINITY : NAN;
+	else if (exponent == 0)
+		value = ldexpf((float) mantissa, -24);
+	else
+		value = ldexpf((float) (1024 + mantissa), exponent - 25);
+	return half & 0x8000 ? -value : value;
+}
+
+static void
+test_all_halves(const Kernels *k)
+{
+	static uint16_t halves[65536],
+				back[65536];
+	static float values[65536];
+	bool		to_float = true,
+				to_half = true;
+
+	for (int i = 0; i < 65536; i++)
+		halves[i] = i;
+	k->f16_to_f32(halves, values, 65536);
+	k->f32_to_f16(values, back, 65536);
+	for (int i = 0; i < 65536; i++)
+	{
+		float		right = half_value(i);
+
+		if (isnan(right))
+		{
+			to_float = to_float && isnan(values[i]) &&
+				!signbit(values[i]) == !(i & 0x8000);
+			to_half = to_half && back[i] == (i | 0x0200);	/* quiet */
+		}
+		else
+		{
+			to_float = to_float && memcmp(&values[i], &right, 4) == 0;
+			to_half = to_half && back[i] == i;
+		}
+	}
+	tap_ok(to_float, "%s: f16_to_f32 of all 65536 values", k->name);
+	tap_ok(to_half, "%s: f32_to_f16 brings all 65536 values back", k->name);
+}
+
+/* Between each two neighbouring halves: the middle and just beside it. */
+static void
+test_half_rounding(const Kernels *k)
+{
+	bool		good = true;
+	const float specials[] = {65504.0f, 65519.99f, 65520.0f, 65536.0f, 1e6f,
+	FLT_MAX, FLT_TRUE_MIN, FLT_MIN, 0x1p-25f, 0x1.000002p-25f, 0x1p-24f, 0.0f};
+
+	for (int i = 0; good && i < 0x7bff; i++)
+	{
+		float		middle = (half_value(i) + half_value(i + 1)) / 2;
+
+		good = rounds_right(k, middle) && rounds_right(k, -middle) &&
+			rounds_right(k, nextafterf(middle, 0)) &&
+			rounds_right(k, nextafterf(middle, INFINITY));
+	}
+	for (size_t i = 0; i < sizeof(specials) / sizeof(specials[0]); i++)
+		good = good && rounds_right(k, specials[i]) &&
+			rounds_right(k, -specials[i]);
+	tap_ok(good, "%s: f32_to_f16 to nearest even, overflow clamped", k->name);
+}
+
+/* Any bits, infinities and NaNs among them, at all lengths and alignments. */
+static void
+test_half_arrays(const Kernels *k)
+{
+	bool		good = true;
+
+	for (size_t n = 0; n <= 300; n++)
+	{
+		for (int shift = 0; shift < ALIGNMENTS; shift++)
+		{
+			float	   *src = place(0, n * 4, shift);
+			uint16_t   *dst = place(1, n * 2, shift);
+			float	   *back = place(2, n * 4, shift);
+			uint16_t	halves[300];
+			float		values[300];
+
+			for (size_t i = 0; i < n * 4; i++)
+				((char *) src)[i] = (char) random_bits();
+			for (size_t i = 0; i < n; i += 7)
+				set_float(src, i, random_float() * 70000.0f);
+			memset((char *) dst - 1, 77, n * 2 + shift + 1);
+			memset((char *) back - 1, 77, n * 4 + shift + 1);
+			k->f32_to_f16(src, dst, n);
+			kernels_scalar()->f32_to_f16(src, halves, n);
+			k->f16_to_f32(dst, back, n);
+			kernels_scalar()->f16_to_f32(halves, values, n);
+			good = good && memcmp(dst, halves, n * 2) == 0 &&
+				memcmp(back, values, n * 4) == 0 &&
+				((char *) dst)[-1] == 77 && ((char *) back)[-1] == 77;
+			for (int i = 0; i < shift; i++)
+				good = good && ((char *) dst)[n * 2 + i] == 77 &&
+					((char *) back)[n * 4 + i] == 77;
+		}
+	}
+	tap_ok(good, "%s: float16 arrays as the scalar table, nothing else written",
+		   k->name);
+}
+
+/* One block of ngroups groups; full: every entry 255, else random. */
+static bool
+fastscan_right(const Kernels *k, size_t ngroups, bool full, int shift)
+{
+	uint8_t    *codes = place(0, ngroups * FASTSCAN_GROUP_BYTES, shift);
+	uint8_t    *lut = place(1, ngroups * FASTSCAN_GROUP_ENTRIES, shift);
+	uint32_t   *sums = place(2, sizeof(uint32_t) * FASTSCAN_LANES, shift);
+	uint32_t	right[FASTSCAN_LANES] = {0};
+
+	for (size_t i = 0; i < ngroups * 16; i++)
+	{
+		codes[i] = (uint8_t) random_bits();
+		lut[i] = full ? 255 : (uint8_t) random_bits();
+	}
+	for (size_t group = 0; group < ngroups; group++)
+	{
+		for (int lane = 0; lane < FASTSCAN_LANES; lane++)
+		{
+			uint8_t		byte = codes[group * 16 + lane % 16];
+
+			right[lane] += lut[group * 16 + (lane < 16 ? byte & 15 : byte >> 4)];
+		}
+	}
+	k->fastscan_block(codes, lut, ngroups, sums);
+	if (memcmp(sums, right, sizeof(right)) == 0)
+		return true;
+	printf("# %s: fastscan_block of %zu groups, full %d, shift %d\n",
+		   k->name, ngroups, full, shift);
+	return false;
+}
+
+static void
+test_fastscan(const Kernels *k)
+{
+	const size_t larger[] = {1023, 1024, 1025, 1027, 1028, 1029, 2047, 2048,
+	2051, 2056, 4096, 4099, MAX_GROUPS};
+	bool		good = true;
+
+	for (size_t n = 0; good && n <= 530; n++)
+		good = fastscan_right(k, n, false, n % ALIGNMENTS) &&
+			fastscan_right(k, n, true, 0);
+	for (int shift = 0; good && shift < ALIGNMENTS; shift++)
+		good = fastscan_right(k, 37, false, shift);
+	for (size_t i = 0; good && i < sizeof(larger) / sizeof(larger[0]); i++)
+		good = fastscan_right(k, larger[i], false, 0) &&
+			fastscan_right(k, larger[i], true, 0);
+	tap_ok(good, "%s: fastscan_block exact, to %d groups of 255s",
+		   k->name, MAX_GROUPS);
+}
+
+static bool
+edge_scores_right(const Kernels *k, int shift)
+{
+	uint32_t   *sums = place(0, sizeof(uint32_t) * FASTSCAN_LANES, shift);
+	uint16_t   *t = place(1, sizeof(uint16_t) * FASTSCAN_LANES, shift);
+	uint16_t   *f = place(1, sizeof(uint16_t) * FASTSCAN_LANES, shift + 64);
+	float	   *scores = place(2, sizeof(float) * FASTSCAN_LANES, shift);
+	EdgeScale	scale = {random_float() * 10, random_float(), random_float()};
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		uint32_t	sum = random_bits() >> random_between(0, 31);
+
+		memcpy(sums + i, &sum, sizeof(sum));
+		set_half(t, i, (uint16_t) (random_bits() & 0xbfff));
+		set_half(f, i, (uint16_t) (random_bits() & 0xbfff));
+	}
+	k->edge_scores(sums, t, f, &scale, scores);
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		uint32_t	sum;
+		double		tp,
+					fs,
+					fb;
+
+		memcpy(&sum, sums + i, sizeof(sum));
+		tp = (double) half_value(get_half(t, i)) * scale.qp;
+		fs = (double) half_value(get_half(f, i)) * scale.delta * sum;
+		fb = (double) half_value(get_half(f, i)) * scale.bias;
+		if (!sum_within(get_float(scores, i), tp + fs + fb,
+						fabs(tp) + fabs(fs) + fabs(fb) + FLT_MIN, 4))
+		{
+			printf("# %s: edge_scores lane %d is %.9g, not %.9g\n",
+				   k->name, i, get_float(scores, i), tp + fs + fb);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+test_edge_scores(const Kernels *k)
+{
+	bool		good = true;
+
+	for (int i = 0; good && i < 20000; i++)
+		good = edge_scores_right(k, i % ALIGNMENTS);
+	tap_ok(good, "%s: edge_scores", k->name);
+}
+
+static void
+test_table(const Kernels *k)
+{
+	test_lengths(k);
+	test_rounding(k);
+	test_subnormals(k);
+	test_overflow(k);
+	test_all_halves(k);
+	test_half_rounding(k);
+	test_half_arrays(k);
+	test_fastscan(k);
+	test_edge_scores(k);
+}
+
+static void
+test_choice(const char *disabled, const Kernels *expected)
+{
+	if (disabled == NULL)
+		unsetenv("RECSYS_DISABLE_CPU");
+	else
+		setenv("RECSYS_DISABLE_CPU", disabled, 1);
+	kernels_init();
+	tap_ok(kernels == expected, "RECSYS_DISABLE_CPU=%s gives %s, not %s",
+		   disabled == NULL ? "" : disabled, expected->name, kernels->name);
+}
+
+int
+main(void)
+{
+	const Kernels *tables[] = {kernels_avx512(), kernels_avx2(),
+	kernels_neon(), kernels_scalar()};
+	const char *names[] = {"avx512", "avx2", "neon", "scalar"};
+	const Kernels *best = NULL;
+	const Kernels *second = NULL;
+
+	arenas_create();
+	tap_ok(kernels == kernels_scalar(), "scalar before kernels_init");
+	for (int i = 0; i < 4; i++)
+	{
+		if (tables[i] == NULL)
+		{
+			printf("ok %d - %s # SKIP this CPU lacks it\n",
+				   ++tap_points, names[i]);
+			continue;
+		}
+		tap_ok(strcmp(tables[i]->name, names[i]) == 0, "%s: name", names[i]);
+		test_table(tables[i]);
+		if (best == NULL)
+			best = tables[i];
+		else if (second == NULL)
+			second = tables[i];
+	}
+	test_choice(NULL, best);
+	test_choice("", best);
+	test_choice("avx51,avx5122,nothing", best);
+	test_choice("scalar", best);
+	if (second != NULL)
+		test_choice(best->name, second);
+	test_choice("avx2, avx512,neon", kernels_scalar());
+	return tap_done("kernels");
+}
