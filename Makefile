@@ -24,9 +24,6 @@ DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/[a-z]*_*.sql)))
 REGRESS_OPTS = --inputdir=. --load-extension=recsys
 
-# The exporter of towers, one file, beside the install scripts.
-DATA = tools/recsys_export.py
-
 EXTRA_CLEAN = $(DATA_built)
 
 # The scripts install what is missing, build, and run a private server.
@@ -39,6 +36,9 @@ check:
 	test/setup && test/run
 
 else
+
+# The exporter of towers, one file, beside the install scripts.
+DATA = tools/recsys_export.py
 
 PG_CPPFLAGS = -I$(srcdir)/src \
 	$(if $(BLAS_LIBRARY),-DBLAS_LIBRARY='"$(BLAS_LIBRARY)"') \
