@@ -69,9 +69,9 @@ typedef struct Kernels
 
 	/*
 	 * One FastScan block (Andre et al. 2017): for each of ngroups groups of
-	 * four dimensions, codes holds 16 bytes: byte j has the 4-bit code of lane
-	 * j in its low half, of lane j + 16 in its high half; lut holds the 16
-	 * entries of the group.  sums[i] becomes the sum over the groups of
+	 * four dimensions, codes holds 16 bytes: byte j has the 4-bit code of
+	 * lane j in its low half, of lane j + 16 in its high half; lut holds the
+	 * 16 entries of the group.  sums[i] becomes the sum over the groups of
 	 * lut[group][code of lane i].  Exact for any ngroups < 2^24.
 	 */
 	void		(*fastscan_block) (const uint8_t *codes, const uint8_t *lut,

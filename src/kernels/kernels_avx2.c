@@ -1,11 +1,433 @@
 /*
  * kernels_avx2.c
- *		AVX2 kernels.
+ *		Kernels for x86-64 with AVX2, FMA and F16C.
+ *
+ * The instruction sets are asked for function by function, so that the file
+ * compiles with any flags and nothing outside it uses them.  The sums of
+ * floats are one function, avx2_sum, which the compiler specialises for each
+ * kernel.
  */
 #include "kernels/kernels.h"
+
+#ifdef __x86_64__
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define TARGET __attribute__((target("avx2,fma,f16c")))
+#define INLINE TARGET inline __attribute__((always_inline))
+
+#define LANES 8					/* floats in a register */
+
+/* Groups after which a 16-bit sum over both halves may be full: 65535 / 255. */
+#define FASTSCAN_FLUSH 256
+
+/* What a term of the sum is, and what b's elements are; a's are floats. */
+typedef enum Term
+{
+	TERM_PRODUCT,
+	TERM_SQUARED_DIFFERENCE,
+	TERM_ABSOLUTE_DIFFERENCE
+} Term;
+
+typedef enum Element
+{
+	ELEMENT_F32,
+	ELEMENT_F16,
+	ELEMENT_I8
+} Element;
+
+static const int32_t tail_masks[2 * LANES] =
+{-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+static INLINE __m128i
+load16(const void *bytes)
+{
+	return _mm_loadu_si128(bytes);
+}
+
+static INLINE __m256i
+load32(const void *bytes)
+{
+	return _mm256_loadu_si256(bytes);
+}
+
+/* Elements i to i + 7 of b as floats. */
+static INLINE __m256
+load_lanes(const void *b, size_t i, Element element)
+{
+	__m128i		codes;
+
+	if (element == ELEMENT_F32)
+		return _mm256_loadu_ps((const float *) b + i);
+	if (element == ELEMENT_F16)
+		return _mm256_cvtph_ps(load16((const uint16_t *) b + i));
+	codes = _mm_loadl_epi64((const void *) ((const int8_t *) b + i));
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+}
+
+/* Elements i to i + count - 1, count < 8; zero in the other lanes. */
+static INLINE __m256
+load_tail(const void *b, size_t i, size_t count, Element element)
+{
+	uint16_t	halves[LANES] = {0};
+	int8_t		codes[LANES] = {0};
+
+	if (element == ELEMENT_F32)
+		return _mm256_maskload_ps((const float *) b + i,
+								  load32(tail_masks + LANES - count));
+	if (element == ELEMENT_F16)
+	{
+		memcpy(halves, (const uint16_t *) b + i, count * sizeof(uint16_t));
+		return load_lanes(halves, 0, element);
+	}
+	memcpy(codes, (const int8_t *) b + i, count);
+	return load_lanes(codes, 0, element);
+}
+
+static INLINE __m256
+add_term(__m256 sum, __m256 a, __m256 b, Term term)
+{
+	__m256		diff;
+
+	if (term == TERM_PRODUCT)
+		return _mm256_fmadd_ps(a, b, sum);
+	diff = _mm256_sub_ps(a, b);
+	if (term == TERM_SQUARED_DIFFERENCE)
+		return _mm256_fmadd_ps(diff, diff, sum);
+	return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), diff));
+}
+
+static INLINE float
+horizontal_sum(__m256 x)
+{
+	__m128		sum = _mm_add_ps(_mm256_castps256_ps128(x),
+								 _mm256_extractf128_ps(x, 1));
+
+	sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+	sum = _mm_add_ss(sum, _mm_movehdup_ps(sum));
+	return _mm_cvtss_f32(sum);
+}
+
+/* sum plus the terms of elements i to i + 7. */
+static INLINE __m256
+add_lanes(__m256 sum, const float *a, const void *b, size_t i,
+		  Term term, Element element)
+{
+	return add_term(sum, _mm256_loadu_ps(a + i), load_lanes(b, i, element),
+					term);
+}
+
+/* Four sums, so that the latency of an addition is hidden. */
+static INLINE float
+avx2_sum(const float *a, const void *b, size_t n, Term term, Element element)
+{
+	__m256		sum0 = _mm256_setzero_ps();
+	__m256		sum1 = sum0;
+	__m256		sum2 = sum0;
+	__m256		sum3 = sum0;
+	size_t		i = 0;
+
+	for (; i + 4 * LANES <= n; i += 4 * LANES)
+	{
+		sum0 = add_lanes(sum0, a, b, i, term, element);
+		sum1 = add_lanes(sum1, a, b, i + LANES, term, element);
+		sum2 = add_lanes(sum2, a, b, i + 2 * LANES, term, element);
+		sum3 = add_lanes(sum3, a, b, i + 3 * LANES, term, element);
+	}
+	for (; i + LANES <= n; i += LANES)
+		sum0 = add_lanes(sum0, a, b, i, term, element);
+	if (i < n)
+		sum1 = add_term(sum1, load_tail(a, i, n - i, ELEMENT_F32),
+						load_tail(b, i, n - i, element), term);
+	return horizontal_sum(_mm256_add_ps(_mm256_add_ps(sum0, sum1),
+										_mm256_add_ps(sum2, sum3)));
+}
+
+static TARGET float
+avx2_dot_f32(const float *a, const float *b, size_t n)
+{
+	return avx2_sum(a, b, n, TERM_PRODUCT, ELEMENT_F32);
+}
+
+static TARGET float
+avx2_l2sq_f32(const float *a, const float *b, size_t n)
+{
+	return avx2_sum(a, b, n, TERM_SQUARED_DIFFERENCE, ELEMENT_F32);
+}
+
+static TARGET float
+avx2_l1_f32(const float *a, const float *b, size_t n)
+{
+	return avx2_sum(a, b, n, TERM_ABSOLUTE_DIFFERENCE, ELEMENT_F32);
+}
+
+static TARGET float
+avx2_dot_f32_i8(const float *q, const int8_t *c, size_t n)
+{
+	return avx2_sum(q, c, n, TERM_PRODUCT, ELEMENT_I8);
+}
+
+static TARGET float
+avx2_dot_f32_f16(const float *q, const uint16_t *h, size_t n)
+{
+	return avx2_sum(q, h, n, TERM_PRODUCT, ELEMENT_F16);
+}
+
+/*
+ * The byte product wants one unsigned side: |a| times b with the sign of a.
+ * Two products of at most 127^2 fit its 16 bits.
+ */
+static INLINE __m256i
+add_code_products(__m256i sum, __m256i a, __m256i b)
+{
+	__m256i		pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a),
+											 _mm256_sign_epi8(b, a));
+
+	return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs,
+												   _mm256_set1_epi16(1)));
+}
+
+static TARGET int32_t
+avx2_dot_i8(const int8_t *a, const int8_t *b, size_t n)
+{
+	__m256i		sum = _mm256_setzero_si256();
+	__m128i		half;
+	size_t		i = 0;
+
+	for (; i + 32 <= n; i += 32)
+		sum = add_code_products(sum,
+								load32(a + i),
+								load32(b + i));
+	if (i < n)
+	{
+		int8_t		tail[2][32] = {{0}};
+
+		memcpy(tail[0], a + i, n - i);
+		memcpy(tail[1], b + i, n - i);
+		sum = add_code_products(sum,
+								load32(tail[0]),
+								load32(tail[1]));
+	}
+	half = _mm_add_epi32(_mm256_castsi256_si128(sum),
+						 _mm256_extracti128_si256(sum, 1));
+	half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+	half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1));
+	return _mm_cvtsi128_si32(half);
+}
+
+/* The instruction would make infinity of a finite overflow. */
+static INLINE __m128i
+halves_from_floats(__m256 x)
+{
+	__m256		mag = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+	__m256		finite = _mm256_cmp_ps(mag, _mm256_set1_ps(__builtin_inff()),
+									   _CMP_LT_OQ);
+	__m256		clamped = _mm256_min_ps(x, _mm256_set1_ps(65504.0f));
+
+	clamped = _mm256_max_ps(clamped, _mm256_set1_ps(-65504.0f));
+	return _mm256_cvtps_ph(_mm256_blendv_ps(x, clamped, finite),
+						   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+static TARGET void
+avx2_f32_to_f16(const float *src, uint16_t *dst, size_t n)
+{
+	size_t		i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		_mm_storeu_si128((void *) (dst + i),
+						 halves_from_floats(_mm256_loadu_ps(src + i)));
+	if (i < n)
+	{
+		uint16_t	tail[LANES];
+
+		_mm_storeu_si128((void *) tail,
+						 halves_from_floats(load_tail(src, i, n - i,
+													  ELEMENT_F32)));
+		memcpy(dst + i, tail, (n - i) * sizeof(uint16_t));
+	}
+}
+
+static TARGET void
+avx2_f16_to_f32(const uint16_t *src, float *dst, size_t n)
+{
+	size_t		i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		_mm256_storeu_ps(dst + i, load_lanes(src, i, ELEMENT_F16));
+	if (i < n)
+	{
+		float		tail[LANES];
+
+		_mm256_storeu_ps(tail, load_tail(src, i, n - i, ELEMENT_F16));
+		memcpy(dst + i, tail, (n - i) * sizeof(float));
+	}
+}
+
+/*
+ * 16-bit sums of 16 lanes, from bytes that are added two at a time: pairs
+ * holds even + 256 * odd, modulo 2^16, and odd the odd ones alone.
+ */
+typedef struct LaneSums
+{
+	__m256i		pairs;
+	__m256i		odd;
+} LaneSums;
+
+static INLINE void
+lane_sums_add(LaneSums *sums, __m256i bytes)
+{
+	sums->pairs = _mm256_add_epi16(sums->pairs, bytes);
+	sums->odd = _mm256_add_epi16(sums->odd, _mm256_srli_epi16(bytes, 8));
+}
+
+/* Adds the sums of 16 lanes to total, and the two halves to each other. */
+static INLINE void
+lane_sums_flush(const LaneSums *sums, __m256i total[2])
+{
+	__m256i		even = _mm256_sub_epi16(sums->pairs,
+										_mm256_slli_epi16(sums->odd, 8));
+	__m128i		even16 = _mm_add_epi16(_mm256_castsi256_si128(even),
+									   _mm256_extracti128_si256(even, 1));
+	__m128i		odd16 = _mm_add_epi16(_mm256_castsi256_si128(sums->odd),
+									  _mm256_extracti128_si256(sums->odd, 1));
+	__m128i		first = _mm_unpacklo_epi16(even16, odd16);
+	__m128i		second = _mm_unpackhi_epi16(even16, odd16);
+
+	total[0] = _mm256_add_epi32(total[0], _mm256_cvtepu16_epi32(first));
+	total[1] = _mm256_add_epi32(total[1], _mm256_cvtepu16_epi32(second));
+}
+
+/* Looks up two groups, one a half of the registers. */
+static INLINE void
+look_up(__m256i codes, __m256i lut, LaneSums *low, LaneSums *high)
+{
+	const __m256i nibble = _mm256_set1_epi8(0x0f);
+	__m256i		low_codes = _mm256_and_si256(codes, nibble);
+	__m256i		high_codes = _mm256_and_si256(_mm256_srli_epi16(codes, 4),
+											  nibble);
+
+	lane_sums_add(low, _mm256_shuffle_epi8(lut, low_codes));
+	lane_sums_add(high, _mm256_shuffle_epi8(lut, high_codes));
+}
+
+/* 16 bytes in the low half, zeros in the high one. */
+static INLINE __m256i
+load_half(const uint8_t *bytes)
+{
+	return _mm256_zextsi128_si256(load16(bytes));
+}
+
+static TARGET void
+avx2_fastscan_block(const uint8_t *codes, const uint8_t *lut,
+					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+{
+	__m256i		total[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(),
+	_mm256_setzero_si256(), _mm256_setzero_si256()};
+
+	while (ngroups > 0)
+	{
+		size_t		groups = ngroups < FASTSCAN_FLUSH ? ngroups : FASTSCAN_FLUSH;
+		LaneSums	low = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+		LaneSums	high = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+
+		ngroups -= groups;
+		for (; groups >= 2; groups -= 2)
+		{
+			look_up(load32(codes),
+					load32(lut), &low, &high);
+			codes += 2 * FASTSCAN_GROUP_BYTES;
+			lut += 2 * FASTSCAN_GROUP_ENTRIES;
+		}
+		if (groups == 1)
+			look_up(load_half(codes), load_half(lut), &low, &high);
+		lane_sums_flush(&low, total);
+		lane_sums_flush(&high, total + 2);
+	}
+	for (int i = 0; i < 4; i++)
+		_mm256_storeu_si256((void *) (sums + i * LANES), total[i]);
+}
+
+/* Unsigned integers as floats, correctly rounded. */
+static INLINE __m256
+floats_from_u32(__m256i x)
+{
+	__m256i		high = _mm256_srli_epi32(x, 16);
+	__m256i		low = _mm256_and_si256(x, _mm256_set1_epi32(0xffff));
+
+	return _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), _mm256_set1_ps(65536.0f),
+						   _mm256_cvtepi32_ps(low));
+}
+
+static TARGET void
+avx2_edge_scores(const uint32_t sums[FASTSCAN_LANES],
+				 const uint16_t t[FASTSCAN_LANES],
+				 const uint16_t f[FASTSCAN_LANES],
+				 const EdgeScale *scale,
+				 float scores[FASTSCAN_LANES])
+{
+	const __m256 qp = _mm256_set1_ps(scale->qp);
+	const __m256 delta = _mm256_set1_ps(scale->delta);
+	const __m256 bias = _mm256_set1_ps(scale->bias);
+
+	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
+	{
+		__m256i		integers = load32(sums + i);
+		__m256		residual = _mm256_fmadd_ps(floats_from_u32(integers),
+											   delta, bias);
+		__m256		parallel = _mm256_mul_ps(load_lanes(t, i, ELEMENT_F16), qp);
+
+		_mm256_storeu_ps(scores + i,
+						 _mm256_fmadd_ps(load_lanes(f, i, ELEMENT_F16),
+										 residual, parallel));
+	}
+}
+
+static const Kernels avx2_table = {
+	.name = "avx2",
+	.dot_f32 = avx2_dot_f32,
+	.l2sq_f32 = avx2_l2sq_f32,
+	.l1_f32 = avx2_l1_f32,
+	.dot_f32_i8 = avx2_dot_f32_i8,
+	.dot_f32_f16 = avx2_dot_f32_f16,
+	.dot_i8 = avx2_dot_i8,
+	.f32_to_f16 = avx2_f32_to_f16,
+	.f16_to_f32 = avx2_f16_to_f32,
+	.fastscan_block = avx2_fastscan_block,
+	.edge_scores = avx2_edge_scores,
+};
+
+/* clang's __builtin_cpu_supports does not know f16c. */
+static bool
+cpu_has_f16c(void)
+{
+	unsigned int eax,
+				ebx,
+				ecx,
+				edx;
+
+	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C) != 0;
+}
+
+const Kernels *
+kernels_avx2(void)
+{
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+		cpu_has_f16c())
+		return &avx2_table;
+	return NULL;
+}
+
+#else							/* not __x86_64__ */
 
 const Kernels *
 kernels_avx2(void)
 {
 	return NULL;
 }
+
+#endif

@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef const Kernels *(*TableFunction) (void);
+
 /* Best first; kernels_scalar never returns NULL, so it ends every search. */
-static const Kernels *(*const tables[]) (void) =
-{
+static const TableFunction tables[] = {
 	kernels_avx512,
 	kernels_avx2,
 	kernels_neon,

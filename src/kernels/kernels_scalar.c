@@ -160,7 +160,7 @@ f16_to_float(uint16_t half)
 	if (mag == F16_INFINITY)
 		return bits_float(sign | F32_INFINITY);
 	if (mag <= F16_MANTISSA)	/* zero or subnormal: a multiple of 2^-24 */
-		return bits_float(sign | float_bits((float) mag * 0x1p-24f));
+		return bits_float(sign | float_bits((float) mag / 16777216.0f));
 	return bits_float(sign | ((mag << 13) + F32_F16_BIAS_SHIFT));
 }
 

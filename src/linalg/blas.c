@@ -28,8 +28,8 @@
 #define BLAS_THREADS_VARIABLE "OPENBLAS_NUM_THREADS"
 
 /* Their types come from the header, so that the compiler checks the calls. */
-static __typeof__(cblas_sgemv) *sgemv = NULL;
-static __typeof__(cblas_sgemm) *sgemm = NULL;
+static __typeof__(&cblas_sgemv) sgemv = NULL;
+static __typeof__(&cblas_sgemm) sgemm = NULL;
 
 /* dlopen with a single thread asked for; the environment is left as it was. */
 static void *

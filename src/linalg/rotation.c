@@ -25,7 +25,7 @@
 
 #define ROTATION_SEED UINT64CONST(0x7265637379733031)
 #define ROTATION_ROUNDS_POWER_OF_TWO 3
-#define ROTATION_ROUNDS_OTHER 6	/* first, last, butterflies, twice */
+#define ROTATION_ROUNDS_OTHER 6 /* first, last, butterflies, twice */
 
 struct Rotation
 {

@@ -25,6 +25,9 @@
 #define ARENA_SIZE (8 << 20)
 #define MAX_GROUPS 70000
 
+/* Half of the smallest float16, 2^-25. */
+#define HALF_TINY (1.0f / 33554432.0f)
+
 /* Arenas: a, b are inputs, c an output; each ends before a forbidden page. */
 static char *arena_end[3];
 
@@ -40,7 +43,7 @@ random_bits(void)
 static float
 random_float(void)
 {
-	return (float) (int32_t) random_bits() * 0x1p-31f;
+	return (float) (int32_t) random_bits() / 2147483648.0f;
 }
 
 static int
@@ -324,11 +327,11 @@ test_subnormals(const Kernels *k)
 	for (int i = 0; i < 100; i++)
 	{
 		tiny[i] = FLT_TRUE_MIN;
-		huge[i] = 0x1p100f;
+		huge[i] = ldexpf(1.0f, 100);
 		ones[i] = 1;
 	}
 	for (size_t n = 1; n <= 100; n++)
-		good = good && k->dot_f32(tiny, huge, n) == (float) n * 0x1p-49f &&
+		good = good && k->dot_f32(tiny, huge, n) == ldexpf((float) n, -49) &&
 			k->l1_f32(tiny, zero, n) == (float) n * FLT_TRUE_MIN &&
 			k->dot_f32_i8(tiny, ones, n) == (float) n * FLT_TRUE_MIN;
 	tap_ok(good, "%s: subnormal values count", k->name);
@@ -440,7 +443,7 @@ test_half_rounding(const Kernels *k)
 {
 	bool		good = true;
 	const float specials[] = {65504.0f, 65519.99f, 65520.0f, 65536.0f, 1e6f,
-	FLT_MAX, FLT_TRUE_MIN, FLT_MIN, 0x1p-25f, 0x1.000002p-25f, 0x1p-24f, 0.0f};
+	FLT_MAX, FLT_TRUE_MIN, FLT_MIN, HALF_TINY, HALF_TINY * (1 + FLT_EPSILON), 2 * HALF_TINY, 0.0f};
 
 	for (int i = 0; good && i < 0x7bff; i++)
 	{
@@ -616,7 +619,7 @@ test_choice(const char *disabled, const Kernels *expected)
 	else
 		setenv("RECSYS_DISABLE_CPU", disabled, 1);
 	kernels_init();
-	tap_ok(kernels == expected, "RECSYS_DISABLE_CPU=%s gives %s, not %s",
+	tap_ok(kernels == expected, "RECSYS_DISABLE_CPU=%s: %s expected, %s chosen",
 		   disabled == NULL ? "" : disabled, expected->name, kernels->name);
 }
 

@@ -1,0 +1,248 @@
+/*
+ * kernels_bench.c
+ *		Prints what a call of each kernel takes, for every table that this CPU
+ *		can run, beside the speed at which the machine reads memory.
+ *
+ * Build and run: make -C test/kernels bench
+ */
+#define _GNU_SOURCE
+
+#include "kernels/kernels.h"
+#include "linalg/rotation.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_N 4096
+#define MEMORY_BYTES ((size_t) 256 << 20)
+#define MEASURE_SECONDS 0.05
+
+/* Inputs and outputs, all in the first-level cache. */
+typedef struct Workspace
+{
+	float		a[MAX_N];
+	float		b[MAX_N];
+	float		out[MAX_N];
+	uint16_t	halves[MAX_N];
+	int8_t		codes[2][MAX_N];
+	uint8_t		block[MAX_N / FASTSCAN_GROUP_DIMS * FASTSCAN_GROUP_BYTES];
+	uint8_t		lut[MAX_N / FASTSCAN_GROUP_DIMS * FASTSCAN_GROUP_ENTRIES];
+	uint32_t	sums[FASTSCAN_LANES];
+	float		scores[FASTSCAN_LANES];
+} Workspace;
+
+typedef void (*Call) (const Kernels *k, Workspace *w, size_t n);
+
+typedef struct Benchmark
+{
+	const char *name;
+	Call		call;
+	double		bytes;			/* read for each of the n elements */
+} Benchmark;
+
+static Workspace work;
+
+/* Where results go, so that no call can be left out. */
+static volatile float float_sink;
+static volatile int32_t int_sink;
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+static void
+call_dot_f32(const Kernels *k, Workspace *w, size_t n)
+{
+	float_sink = k->dot_f32(w->a, w->b, n);
+}
+
+static void
+call_l2sq_f32(const Kernels *k, Workspace *w, size_t n)
+{
+	float_sink = k->l2sq_f32(w->a, w->b, n);
+}
+
+static void
+call_l1_f32(const Kernels *k, Workspace *w, size_t n)
+{
+	float_sink = k->l1_f32(w->a, w->b, n);
+}
+
+static void
+call_dot_f32_i8(const Kernels *k, Workspace *w, size_t n)
+{
+	float_sink = k->dot_f32_i8(w->a, w->codes[0], n);
+}
+
+static void
+call_dot_f32_f16(const Kernels *k, Workspace *w, size_t n)
+{
+	float_sink = k->dot_f32_f16(w->a, w->halves, n);
+}
+
+static void
+call_dot_i8(const Kernels *k, Workspace *w, size_t n)
+{
+	int_sink = k->dot_i8(w->codes[0], w->codes[1], n);
+}
+
+static void
+call_f32_to_f16(const Kernels *k, Workspace *w, size_t n)
+{
+	k->f32_to_f16(w->a, w->halves, n);
+}
+
+static void
+call_f16_to_f32(const Kernels *k, Workspace *w, size_t n)
+{
+	k->f16_to_f32(w->halves, w->out, n);
+}
+
+static void
+call_fastscan_block(const Kernels *k, Workspace *w, size_t n)
+{
+	k->fastscan_block(w->block, w->lut, n / FASTSCAN_GROUP_DIMS, w->sums);
+}
+
+static void
+call_edge_scores(const Kernels *k, Workspace *w, size_t n)
+{
+	const EdgeScale scale = {0.5f, 0.25f, -3.0f};
+
+	k->edge_scores(w->sums, w->halves, w->halves + FASTSCAN_LANES, &scale,
+				   w->scores);
+}
+
+/* Bytes of a FastScan block: codes and table, 16 each for four dimensions. */
+static const Benchmark benchmarks[] = {
+	{"dot_f32", call_dot_f32, 8},
+	{"l2sq_f32", call_l2sq_f32, 8},
+	{"l1_f32", call_l1_f32, 8},
+	{"dot_f32_i8", call_dot_f32_i8, 5},
+	{"dot_f32_f16", call_dot_f32_f16, 6},
+	{"dot_i8", call_dot_i8, 2},
+	{"f32_to_f16", call_f32_to_f16, 4},
+	{"f16_to_f32", call_f16_to_f32, 2},
+	{"fastscan_block", call_fastscan_block, 8},
+	{"edge_scores", call_edge_scores, 0},
+};
+
+static void
+workspace_fill(Workspace *w)
+{
+	for (size_t i = 0; i < sizeof(w->block); i++)
+	{
+		w->block[i] = (uint8_t) rand();
+		w->lut[i] = (uint8_t) rand();
+	}
+	for (int i = 0; i < MAX_N; i++)
+	{
+		w->a[i] = (float) rand() / (float) RAND_MAX - 0.5f;
+		w->b[i] = (float) rand() / (float) RAND_MAX - 0.5f;
+		w->codes[0][i] = (int8_t) (rand() % 255 - 127);
+		w->codes[1][i] = (int8_t) (rand() % 255 - 127);
+	}
+	kernels_scalar()->f32_to_f16(w->a, w->halves, MAX_N);
+}
+
+/* Nanoseconds of one call: the best of several runs. */
+static double
+call_time(const Benchmark *benchmark, const Kernels *k, size_t n)
+{
+	double		best = 1e9;
+	double		end = now() + MEASURE_SECONDS;
+
+	while (now() < end)
+	{
+		double		start = now();
+
+		for (int i = 0; i < 1000; i++)
+			benchmark->call(k, &work, n);
+		if ((now() - start) * 1e6 < best)
+			best = (now() - start) * 1e6;
+	}
+	return best;
+}
+
+static void
+print_rotation(int n)
+{
+	Rotation   *rotation = rotation_create(n, n);
+	double		best = 1e9;
+
+	for (int run = 0; run < 20; run++)
+	{
+		double		start = now();
+
+		for (int i = 0; i < 1000; i++)
+			rotation_apply(rotation, work.a, work.out);
+		if ((now() - start) * 1e6 < best)
+			best = (now() - start) * 1e6;
+	}
+	printf("rotation of %d dimensions: %.0f ns\n", n, best);
+	free(rotation);
+}
+
+/* One thread that sums up 256 MB, which no cache holds, by the best table. */
+static void
+print_memory_speed(void)
+{
+	float	   *memory = malloc(MEMORY_BYTES);
+	double		best = 1e9;
+
+	if (memory == NULL)
+		return;
+	memset(memory, 0, MEMORY_BYTES);
+	for (int run = 0; run < 5; run++)
+	{
+		size_t		half = MEMORY_BYTES / sizeof(float) / 2;
+		double		start = now();
+
+		float_sink = kernels->dot_f32(memory, memory + half, half);
+		if (now() - start < best)
+			best = now() - start;
+	}
+	printf("memory, read by one thread with %s dot_f32: %.1f GB/s\n",
+		   kernels->name, MEMORY_BYTES / best * 1e-9);
+	free(memory);
+}
+
+int
+main(void)
+{
+	const Kernels *tables[] = {kernels_scalar(), kernels_neon(),
+	kernels_avx2(), kernels_avx512()};
+	const size_t lengths[] = {128, 768};
+
+	workspace_fill(&work);
+	kernels_init();
+	printf("%-8s %-15s %4s %9s %8s\n", "table", "kernel", "n", "ns/call",
+		   "GB/s");
+	for (int t = 0; t < 4; t++)
+	{
+		for (size_t i = 0; tables[t] != NULL &&
+			 i < sizeof(benchmarks) / sizeof(benchmarks[0]); i++)
+		{
+			for (int l = 0; l < 2; l++)
+			{
+				double		ns = call_time(&benchmarks[i], tables[t], lengths[l]);
+
+				printf("%-8s %-15s %4zu %9.1f %8.1f\n", tables[t]->name,
+					   benchmarks[i].name, lengths[l], ns,
+					   benchmarks[i].bytes * lengths[l] / ns);
+			}
+		}
+	}
+	print_rotation(128);
+	print_rotation(768);
+	print_memory_speed();
+	return 0;
+}
