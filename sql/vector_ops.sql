@@ -74,9 +74,11 @@ EXPLAIN (COSTS OFF) SELECT * FROM keyed WHERE v = '[3,4]';
 SELECT * FROM keyed WHERE v > '[8,9]' AND v <= '[9,2]' ORDER BY v;
 EXPLAIN (COSTS OFF) SELECT * FROM keyed ORDER BY v DESC LIMIT 2;
 SELECT * FROM keyed ORDER BY v DESC LIMIT 2;
+CREATE TEMP TABLE other (v vector PRIMARY KEY);
+INSERT INTO other SELECT ARRAY[i, 5]::vector FROM generate_series(-5, 5) i;
 SET enable_nestloop = off;
-EXPLAIN (COSTS OFF) SELECT count(*) FROM keyed a JOIN keyed b USING (v);
-SELECT count(*) FROM keyed a JOIN keyed b USING (v);
+EXPLAIN (COSTS OFF) SELECT count(*) FROM keyed JOIN other USING (v);
+SELECT count(*) FROM keyed JOIN other USING (v);
 RESET enable_nestloop;
 RESET enable_seqscan;
 SELECT opcname, opcdefault, amvalidate(c.oid) FROM pg_opclass c
