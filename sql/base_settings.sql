@@ -12,6 +12,8 @@ SHOW recsys.model_cache_size;
 
 SET recsys.hnsw_ef_search = 0;
 SET recsys.hnsw_ef_search = 100001;
+\set VERBOSITY sqlstate
 SET recsys.model_cache_size = '1023kB';
+\set VERBOSITY default
 SET recsys.model_cache_size = 'much';
 SET recsys.hnsw_efsearch = 40;
