@@ -31,13 +31,14 @@ die()
 	exit 1
 }
 
-# Run a command as the user of the tests.
+# Run a command as the user of the tests.  It does not inherit the lock, so
+# that a server that outlives us does not hold it.
 as_user()
 {
 	if [ "$(id -u)" = 0 ]; then
-		runuser -u "$RECSYS_USER" -- env HOME="$WORK" "$@"
+		runuser -u "$RECSYS_USER" -- env HOME="$WORK" "$@" 9>&-
 	else
-		"$@"
+		"$@" 9>&-
 	fi
 }
 
@@ -260,7 +261,7 @@ server_start()
 		as_user tee -a "$SERVER_DATA/postgresql.conf" > /dev/null
 	export PGHOST=$SERVER_SOCKET PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	as_user "$PG_BIN/pg_ctl" -D "$SERVER_DATA" -l "$LOGS/$name-server.log" \
-		-w -t 60 start > "$LOGS/$name-start.log" 2>&1 9>&- ||
+		-w -t 60 start > "$LOGS/$name-start.log" 2>&1 ||
 		{ cat "$LOGS/$name-start.log" "$LOGS/$name-server.log" >&2
 		  die "the server does not start"; }
 }
