@@ -41,11 +41,12 @@ FROM (SELECT array_agg(x ORDER BY i)::vector AS a, array_agg(y ORDER BY i)::vect
 				 FROM generate_series(1, CASE WHEN d > 95 THEN d * 160 ELSE d END) i) e
 	GROUP BY d) s;
 
--- the cosine distance is within [0, 2] and exact at its ends
-SELECT bool_and(v <=> v BETWEEN 0 AND 1e-6) AS same,
-	bool_and(v <=> (v * array_fill(-1, ARRAY[vector_dims(v)])::vector) BETWEEN 2 - 1e-6 AND 2) AS opposite
-FROM (SELECT array_agg((i * 0.7)::real)::vector AS v
-	  FROM generate_series(1, 50) d, generate_series(1, d) i GROUP BY d) s;
+-- parallel vectors: rounding never leaves [0, 2]
+SELECT count(*), bool_and(v <=> w BETWEEN 0 AND 1e-6) AS same,
+	bool_and(v <=> (w * array_fill(-1, ARRAY[vector_dims(w)])::vector) BETWEEN 2 - 1e-6 AND 2) AS opposite
+FROM (SELECT array_agg(i * 0.7)::vector AS v, array_agg(i * 0.7 * s)::vector AS w
+	  FROM generate_series(1, 50) d, generate_series(1, 20) s, generate_series(1, d) i
+	  GROUP BY d, s) p;
 
 -- zero vectors have no direction: NaN, which sorts last
 SELECT '[1,2]'::vector <=> '[0,0]' AS cosine, '[0,0]'::vector <=> '[0,0]' AS cosine;
