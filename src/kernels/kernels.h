@@ -96,4 +96,7 @@ extern const Kernels *kernels_avx2(void);
 extern const Kernels *kernels_avx512(void);
 extern const Kernels *kernels_neon(void);
 
+/* What kernels_avx512 gives on a CPU without VNNI; by itself for the tests. */
+extern const Kernels *kernels_avx512_without_vnni(void);
+
 #endif							/* RECSYS_KERNELS_H */

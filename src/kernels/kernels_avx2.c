@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "kernels/kernels_sum.h"
+
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define INLINE TARGET inline __attribute__((always_inline))
 
@@ -23,21 +25,6 @@
 
 /* Groups after which a 16-bit sum over both halves may be full: 65535 / 255. */
 #define FASTSCAN_FLUSH 256
-
-/* What a term of the sum is, and what b's elements are; a's are floats. */
-typedef enum Term
-{
-	TERM_PRODUCT,
-	TERM_SQUARED_DIFFERENCE,
-	TERM_ABSOLUTE_DIFFERENCE
-} Term;
-
-typedef enum Element
-{
-	ELEMENT_F32,
-	ELEMENT_F16,
-	ELEMENT_I8
-} Element;
 
 static const int32_t tail_masks[2 * LANES] =
 {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};

@@ -649,6 +649,11 @@ main(void)
 		else if (second == NULL)
 			second = tables[i];
 	}
+	if (kernels_avx512_without_vnni() != kernels_avx512())
+	{
+		printf("# avx512 without VNNI\n");
+		test_lengths(kernels_avx512_without_vnni());
+	}
 	test_choice(NULL, best);
 	test_choice("", best);
 	test_choice("avx51,avx5122,nothing", best);
