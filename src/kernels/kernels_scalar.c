@@ -200,19 +200,22 @@ static void
 scalar_fastscan_block(const uint8_t *codes, const uint8_t *lut,
 					  size_t ngroups, uint32_t sums[FASTSCAN_LANES])
 {
-	uint32_t	acc[FASTSCAN_LANES] = {0};
-
-	for (size_t group = 0; group < ngroups; group++)
+	for (int j = 0; j < FASTSCAN_GROUP_BYTES; j++)
 	{
-		for (int j = 0; j < FASTSCAN_GROUP_BYTES; j++)
+		uint32_t	low = 0;
+		uint32_t	high = 0;
+
+		for (size_t group = 0; group < ngroups; group++)
 		{
-			acc[j] += lut[codes[j] & 0x0f];
-			acc[j + FASTSCAN_LANES / 2] += lut[codes[j] >> 4];
+			uint8_t		code = codes[group * FASTSCAN_GROUP_BYTES + j];
+			const uint8_t *table = lut + group * FASTSCAN_GROUP_ENTRIES;
+
+			low += table[code & 0x0f];
+			high += table[code >> 4];
 		}
-		codes += FASTSCAN_GROUP_BYTES;
-		lut += FASTSCAN_GROUP_ENTRIES;
+		memcpy(sums + j, &low, sizeof(low));
+		memcpy(sums + j + FASTSCAN_LANES / 2, &high, sizeof(high));
 	}
-	memcpy(sums, acc, sizeof(acc));
 }
 
 static void
