@@ -36,8 +36,10 @@ FROM (SELECT array_fill(i, ARRAY[16000])::vector AS v FROM generate_series(1, 2)
 SELECT s AS query, pg_temp.error_of('SELECT ' || s) FROM (VALUES
 	('sum(v) FROM (VALUES (''[3e38]''::vector), (''[3e38]'')) i(v)'),
 	('sum(v) FROM (VALUES (''[1,2]''::vector), (''[3]'')) i(v)'),
-	('avg(v) FROM (VALUES (''[1]''::vector), (''[3,4]'')) i(v)'),
-	('vector_avg(NULL)'), ('vector_deserialize(''\x00'', NULL)')) i(s);
+	('avg(v) FROM (VALUES (''[1]''::vector), (''[3,4]'')) i(v)')) i(s);
+-- the states are not for users: minor releases refuse in two ways
+SELECT s AS query, pg_temp.error_of('SELECT ' || s) ~ '^(42883|0A000) / ' AS refused
+FROM (VALUES ('vector_avg(NULL)'), ('vector_deserialize(''\x00'', NULL)')) i(s);
 
 -- parallel: the plan, and the value of a serial one
 CREATE TABLE vector_agg_items (g int, v vector(3)) WITH (parallel_workers = 2);
