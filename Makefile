@@ -15,6 +15,10 @@ OBJS += src/linalg/rotation.o src/linalg/blas.o
 OBJS += src/vector/vector_io.o src/vector/vector_ops.o \
 	src/vector/vector_distance.o src/vector/vector_cast.o \
 	src/vector/vector_agg.o
+OBJS += src/tower/jsontree.o src/tower/safetensors.o src/tower/ops.o \
+	src/tower/ops_lookup.o src/tower/ops_scalar.o src/tower/ops_dense.o \
+	src/tower/features.o src/tower/spec.o src/tower/forward.o \
+	src/tower/store.o src/tower/cache.o src/tower/tower_sql.o
 
 HDRS = $(wildcard src/*.h src/*/*.h)
 

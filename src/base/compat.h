@@ -41,4 +41,22 @@ extern int no_such_variable
 	} while (0)
 #endif
 
+/*
+ * The JSON parser's semantic actions return a result since 16, and its lexer
+ * is made by another call since 17.
+ */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_JSON_ACTION JsonParseErrorType
+#define COMPAT_JSON_DONE return JSON_SUCCESS
+#else
+#define COMPAT_JSON_ACTION void
+#define COMPAT_JSON_DONE return
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define compat_json_lex(text) makeJsonLexContext(NULL, (text), true)
+#else
+#define compat_json_lex(text) makeJsonLexContext((text), true)
+#endif
+
 #endif							/* RECSYS_COMPAT_H */
