@@ -9,7 +9,10 @@
 # pg_regress runs as root; else it is build/ in the project's root.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-RECSYS_USER=${RECSYS_USER:-postgres}
+if [ -z "${RECSYS_USER:-}" ]; then
+	RECSYS_USER=postgres
+	id postgres > /dev/null 2>&1 || RECSYS_USER=nobody
+fi
 JOBS=${JOBS:-$(nproc)}
 WERROR=${WERROR--Werror}
 
@@ -103,7 +106,7 @@ work_open()
 	else
 		WORK=$ROOT/build
 	fi
-	mkdir -p "$WORK"
+	mkdir -p "$WORK" || die "cannot make $WORK"
 	[ -O "$WORK" ] && [ ! -L "$WORK" ] ||
 		die "$WORK belongs to someone else; set RECSYS_WORK to a new folder"
 	chmod 755 "$WORK"
@@ -112,7 +115,7 @@ work_open()
 		say "waiting for another run that works in $WORK"
 		flock 9
 	fi
-	cd "$WORK"
+	cd "$WORK" || die "cannot enter $WORK"
 	LOGS=$WORK/logs
 	work_folder "$LOGS"
 }
@@ -139,7 +142,8 @@ pg_copy()
 		work_folder "$dest"
 		rm -rf "$WORK"/src* "$WORK"/manifest.*	# objects of the old one
 		for dir in bindir pkglibdir sharedir includedir includedir-server; do
-			pg_copy_dir "$("$from" --$dir)" "$dest"
+			pg_copy_dir "$("$from" --$dir)" "$dest" ||
+				die "cannot copy PostgreSQL to $dest"
 		done
 		[ "$(id -u)" != 0 ] || chown -R "$RECSYS_USER" "$dest"
 		printf '%s\n' "$stamp" > "$dest/stamp"
@@ -189,7 +193,8 @@ src_copy()
 	fi
 	mv "$manifest.new" "$manifest"
 	tar -C "$ROOT" --no-recursion -T "$manifest" -cf - |
-		tar -C "$dest" -xpf - --no-same-owner
+		tar -C "$dest" -xpf - --no-same-owner ||
+		die "cannot copy the sources to $dest"
 	[ "$(id -u)" != 0 ] || chown -R "$RECSYS_USER" "$dest"
 	src_copy_data
 }
