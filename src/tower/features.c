@@ -284,7 +284,7 @@ feature_read_tree(const Feature *feature, const JsonTree *tree, Value *value,
 
 		CHECK_FOR_INTERRUPTS();
 		if (!element_read_tree(feature->type->accepts, item, &element))
-			feature_mismatch("feature \"%s\" of type %s cannot take the JSON %s%s%s",
+			feature_mismatch("feature \"%s\" of type %s cannot take the JSON %s%s%.40s",
 							 feature->name, feature->type->name,
 							 jsontree_kind_name(item),
 							 item->kind == JSONTREE_NUMBER ? " " : "",

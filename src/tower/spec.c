@@ -316,21 +316,19 @@ build_input(NodeBuild *build, int k)
 }
 
 /*
- * Input k as a vector; a scalar is converted, once in a tower.  Returns its
- * width.
+ * The wire as a vector: itself, or the output of a conversion, which is put in
+ * once a tower.  -1 if it is neither a vector nor a number.
  */
-int
-build_input_vector(NodeBuild *build, int k)
+static int
+wire_as_vector(Tower *tower, int number)
 {
-	Tower	   *tower = build->tower;
-	Wire	   *wire = &tower->wires[build->node->inputs[k]];
+	Wire	   *wire = &tower->wires[number];
 	TowerNode  *node;
 
 	if (wire->kind == WIRE_VECTOR)
-		return wire->width;
+		return number;
 	if (wire->list || (wire->kind != WIRE_INT && wire->kind != WIRE_FLOAT))
-		node_fault(build->node, "input \"%s\" is neither a vector nor a number",
-				   wire->name);
+		return -1;
 	if (wire->vector < 0)
 	{
 		node = &tower->nodes[tower->nnodes++];
@@ -338,12 +336,25 @@ build_input_vector(NodeBuild *build, int k)
 		node->op = &as_vector_op;
 		node->ninputs = 1;
 		node->inputs = palloc(sizeof(int));
-		node->inputs[0] = build->node->inputs[k];
+		node->inputs[0] = number;
 		node->output = wire->vector = tower->nwires;
 		wire_set_width(tower, wire_add(tower, NULL, WIRE_VECTOR), 1);
 	}
-	build->node->inputs[k] = wire->vector;
-	return 1;
+	return wire->vector;
+}
+
+/* Make input k a vector; returns its width. */
+int
+build_input_vector(NodeBuild *build, int k)
+{
+	int		   *input = &build->node->inputs[k];
+	int			vector = wire_as_vector(build->tower, *input);
+
+	if (vector < 0)
+		node_fault(build->node, "input \"%s\" is neither a vector nor a number",
+				   build->tower->wires[*input].name);
+	*input = vector;
+	return build->tower->wires[vector].width;
 }
 
 Wire *
@@ -608,8 +619,9 @@ read_output(Tower *tower, const char *name)
 	if (tower->output < 0)
 		bad_spec("tower \"%s\": the output \"%s\" is neither a feature nor the output of a node",
 				 tower->name, name);
-	if (tower->wires[tower->output].kind != WIRE_VECTOR)
-		bad_spec("tower \"%s\": the output \"%s\" is not a vector",
+	tower->output = wire_as_vector(tower, tower->output);
+	if (tower->output < 0)
+		bad_spec("tower \"%s\": the output \"%s\" is neither a vector nor a number",
 				 tower->name, name);
 	tower->width = tower->wires[tower->output].width;
 	if (tower->width > VECTOR_MAX_DIM)

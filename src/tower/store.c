@@ -513,8 +513,10 @@ part_load(PartSource *source, int64 number)
 	if (source->part == NULL || VARSIZE_ANY_EXHDR(source->part) != want)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("part " INT64_FORMAT " of model file " INT64_FORMAT " is missing or has a wrong size",
-						number, source->file)));
+				 errmsg("part " INT64_FORMAT " of a stored model file is missing or has a wrong size",
+						number),
+				 errdetail("The file is " INT64_FORMAT " in recsys.model_part.",
+						   source->file)));
 	source->number = number;
 	systable_endscan(scan);
 }
