@@ -36,8 +36,8 @@ SELECT name, version, active, towers, owner = current_user AS mine, grantees, by
 SELECT recsys.import_model('f', '');
 SELECT recsys.import_model('f', '\x01020304050607');
 SELECT recsys.import_model('f', '\xffffffffffffffff7b7d');
-SELECT recsys.import_model('f', '\x01e1f50500000000');
-SELECT recsys.import_model('f', '\x00e1f50500000000');
+SELECT recsys.import_model('f', '\x01e1f50200000000');
+SELECT recsys.import_model('f', '\x00e1f50200000000');
 SELECT recsys.import_model('f', '\x03000000000000007b7d');
 SELECT recsys.import_model('f', '\x00000000000000007b7d');
 SELECT recsys.import_model('f', pg_temp.file('[]'));
@@ -52,6 +52,7 @@ SELECT recsys.import_model('f', pg_temp.file('{"__metadata__": {"recsys.spec": 1
 SELECT recsys.import_model('f', pg_temp.file('{"__metadata__": 1}'));
 SELECT recsys.import_model('f', pg_temp.file(repeat('[', 100000)));
 
+SELECT recsys.import_model('f', pg_temp.file('[' || repeat('0,', 2000000) || '0]'));
 \set VERBOSITY default
 
 -- the tensors

@@ -20,6 +20,9 @@
 #include "base/compat.h"
 #include "tower/jsontree.h"
 
+/* Values of one document; each takes about a hundred bytes. */
+#define MAX_VALUES 2000000
+
 /* Where the parser is: the open containers, innermost last. */
 typedef struct TreeBuilder
 {
@@ -29,6 +32,7 @@ typedef struct TreeBuilder
 	int			depth;
 	int			capacity;
 	const char *key;			/* of the field to come */
+	int			values;			/* so far */
 } TreeBuilder;
 
 static JsonTree *
@@ -64,6 +68,12 @@ builder_add(TreeBuilder *builder, JsonTree *value)
 {
 	JsonTree   *parent;
 
+	if (++builder->values > MAX_VALUES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s has more than %d values", builder->what,
+						MAX_VALUES),
+				 errhint("Put a large vocabulary of integers into a tensor.")));
 	if (builder->depth == 0)
 	{
 		builder->root = value;
