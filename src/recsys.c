@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "hnsw/hnsw.h"
 #include "kernels/kernels.h"
 
 PG_MODULE_MAGIC;
@@ -20,4 +21,5 @@ _PG_init(void)
 {
 	guc_init();
 	kernels_init();
+	hnsw_init();
 }

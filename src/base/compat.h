@@ -40,6 +40,32 @@ extern int no_such_variable
 		return dummy_value; \
 	} while (0)
 #endif
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+
+/*
+ * A new block at the end of a fork, pinned and exclusively locked.  The
+ * extension lock keeps two backends from taking the same block.
+ */
+static inline Buffer
+compat_extend_relation(Relation rel, ForkNumber fork)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExtendBufferedRel(BMR_REL(rel), fork, NULL, EB_LOCK_FIRST);
+#else
+	Buffer		buffer;
+	bool		need_lock = !RELATION_IS_LOCAL(rel);
+
+	if (need_lock)
+		LockRelationForExtension(rel, ExclusiveLock);
+	buffer = ReadBufferExtended(rel, fork, P_NEW, RBM_NORMAL, NULL);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (need_lock)
+		UnlockRelationForExtension(rel, ExclusiveLock);
+	return buffer;
+#endif
+}
 
 /*
  * The JSON parser's semantic actions return a result since 16, and its lexer
@@ -58,5 +84,26 @@ extern int no_such_variable
 #else
 #define compat_json_lex(text) makeJsonLexContext((text), true)
 #endif
+#include "access/amapi.h"
+
+/* Whether IndexInfo already says how many workers to use. */
+static inline bool
+compat_build_workers_are_planned(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return true;
+#else
+	return false;
+#endif
+}
+
+/* From 17 on the server plans workers for access methods that say so. */
+static inline void
+compat_am_can_build_parallel(IndexAmRoutine *am)
+{
+#if PG_VERSION_NUM >= 170000
+	am->amcanbuildparallel = true;
+#endif
+}
 
 #endif							/* RECSYS_COMPAT_H */

@@ -1,0 +1,88 @@
+/*
+ * hnsw_build.h
+ *		The phases of a build, and what its processes share.
+ */
+#ifndef RECSYS_HNSW_BUILD_H
+#define RECSYS_HNSW_BUILD_H
+
+#include "access/parallel.h"
+#include "access/tableam.h"
+#include "storage/barrier.h"
+
+#include "hnsw/hnsw.h"
+#include "hnsw/hnsw_arena.h"
+
+/*
+ * Phases of the build's barrier.  All processes pass all of them; where the
+ * leader works alone the others wait.
+ */
+typedef enum BuildPhase
+{
+	BUILD_LOAD,					/* all: read rows into the arena */
+	BUILD_PREPARE,				/* leader: M, unit, entry set */
+	BUILD_LINK,					/* all: give nodes their edges */
+	BUILD_WRITE,				/* leader: put the graph on pages */
+	BUILD_INSERT				/* all: insert rows that memory had no room
+								 * for */
+} BuildPhase;
+
+/* Shared by the processes of a build; private where there are no workers. */
+typedef struct BuildShared
+{
+	Oid			heap_oid;
+	Oid			index_oid;
+	bool		concurrent;
+	bool		parallel;
+	int			ef_construction;
+	dsa_handle	area;
+	dsa_pointer entries;		/* EntrySet; address without an area */
+	Barrier		barrier;
+	slock_t		mutex;			/* protects the two counts */
+	double		heap_tuples;
+	double		index_tuples;
+	uint32		nloaded;		/* nodes that the arena holds */
+	pg_atomic_uint32 next_link; /* next node to link */
+	pg_atomic_uint32 overflow;	/* set when memory is used up */
+} BuildShared;
+
+/* One process of a build. */
+typedef struct Builder
+{
+	BuildShared *shared;
+	Arena	   *arena;
+	dsa_area   *area;			/* NULL without workers */
+	Relation	heap;
+	Relation	index;
+	IndexInfo  *index_info;
+	bool		leader;
+	BuildPhase	phase;
+	VectorCoder *coder;			/* from the first row on */
+	float	   *rotated;		/* the node being linked */
+	Inserter   *inserter;		/* in BUILD_INSERT */
+	double		ntuples;
+	MemoryContext context;
+	MemoryContext row_context;	/* reset after each row */
+} Builder;
+
+extern Builder *builder_create(BuildShared *shared, ArenaShared *arena,
+							   dsa_area *area, Relation heap, Relation index,
+							   IndexInfo *index_info);
+extern void builder_run(Builder *builder, TableScanDesc scan);
+extern void build_shared_init(BuildShared *shared, Relation heap,
+							  Relation index, IndexInfo *index_info);
+
+/* hnsw_entry_build.c: the choice of the entry set. */
+extern EntrySet *entry_set_build(Arena *arena);
+
+/* hnsw_flush.c */
+extern void graph_connect(Arena *arena, const EntrySet *set);
+extern void graph_flush(Relation index, Arena *arena, EntrySet *set);
+
+/* hnsw_parallel.c */
+extern bool build_in_parallel(Relation heap, Relation index,
+							  IndexInfo *index_info, int nworkers,
+							  IndexBuildResult *result);
+PGDLLEXPORT extern void recsys_hnsw_build_worker(dsm_segment *segment,
+												 shm_toc *toc);
+
+#endif							/* RECSYS_HNSW_BUILD_H */

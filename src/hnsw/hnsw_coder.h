@@ -1,0 +1,27 @@
+/*
+ * hnsw_coder.h
+ *		From a user's vector to the form that the index works on.
+ */
+#ifndef RECSYS_HNSW_CODER_H
+#define RECSYS_HNSW_CODER_H
+
+#include "hnsw/hnsw_node.h"
+#include "vector/vector.h"
+
+/* A vector in the index's form; the buffers live as long as the coder. */
+typedef struct VectorCoder
+{
+	NodeLayout	layout;
+	Metric		metric;
+	Rotation   *rotation;
+	float	   *scaled;			/* dim */
+	float	   *rotated;		/* padded_dim: the last vector encoded */
+	OwnVector	own;			/* the same, as it is stored */
+} VectorCoder;
+
+extern VectorCoder *coder_create(int dim, Metric metric);
+extern void coder_rotate(VectorCoder *coder, const Vector *vector);
+extern void coder_encode(VectorCoder *coder, const Vector *vector);
+extern void coder_check_dim(Relation index, int dim);
+
+#endif							/* RECSYS_HNSW_CODER_H */

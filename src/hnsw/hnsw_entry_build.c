@@ -1,0 +1,171 @@
+/*
+ * hnsw_entry_build.c
+ *		The choice of a build's entry set, unit and M, from all loaded rows.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+
+#include "hnsw/hnsw_build.h"
+#include "vector/mips.h"
+
+/* The same rows in the same order give the same entry set. */
+#define ENTRY_SEED UINT64CONST(0x7265637379735f31)
+
+/* Norms that M and the unit are taken from, at the most. */
+#define NORM_SAMPLE 100000
+
+/*
+ * Share of the items, by norm, that are looked at for champions.  A cell that
+ * has none among them keeps the item that gave its direction.
+ */
+#define CHAMPION_QUANTILE 0.7
+
+static int
+compare_floats(const void *a, const void *b)
+{
+	float		x = *(const float *) a;
+	float		y = *(const float *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* A sorted sample of the norms; *n receives its size. */
+static float *
+norm_sample(Arena *arena, uint32 *n)
+{
+	uint32		nslots = arena_nslots(arena);
+	uint32		step = nslots / NORM_SAMPLE + 1;
+	float	   *norms = palloc(sizeof(float) * (nslots / step + 1));
+
+	*n = 0;
+	for (uint32 i = 0; i < nslots; i += step)
+		norms[(*n)++] = arena_slot(arena, i)->norm;
+	qsort(norms, *n, sizeof(float), compare_floats);
+	return norms;
+}
+
+static OwnVector
+slot_own(Arena *arena, NodeAddr addr)
+{
+	const GraphNode *node = arena_slot(arena, addr);
+	OwnVector	own = {node->scale, node->norm, node->err,
+	node_own(&arena->base.layout, node), node_fine(&arena->base.layout, node)};
+
+	return own;
+}
+
+/* Random items as directions, from entry first on. */
+static void
+choose_directions(Arena *arena, EntrySet *set, int first)
+{
+	uint32		nslots = arena_nslots(arena);
+	int			ncells = set->n - first;
+	pg_prng_state prng;
+
+	pg_prng_seed(&prng, ENTRY_SEED);
+	for (int i = 0; i < ncells; i++)
+	{
+		/* one from each of ncells equal parts of the rows */
+		uint64		lo = (uint64) nslots * i / ncells;
+		uint64		hi = (uint64) nslots * (i + 1) / ncells;
+		NodeAddr	addr = (NodeAddr) (lo + pg_prng_uint64(&prng) % (hi - lo));
+		OwnVector	own = slot_own(arena, addr);
+
+		entry_fill(set, first + i, ENTRY_CELL, addr, &own);
+	}
+}
+
+/* Let every long enough item try for its cell. */
+static void
+choose_champions(Arena *arena, EntrySet *set, float least_norm)
+{
+	uint32		nslots = arena_nslots(arena);
+
+	for (uint32 i = 0; i < nslots; i++)
+	{
+		OwnVector	own = slot_own(arena, i);
+		int			cell;
+
+		if (own.norm < least_norm)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		cell = entry_nearest_cell(set, own.codes);
+		if (cell >= 0 && own.norm > set->entries[cell].norm)
+			entry_set_champion(set, cell, i, &own);
+	}
+}
+
+/* A loaded item and its norm. */
+typedef struct Longest
+{
+	float		norm;
+	NodeAddr	addr;
+} Longest;
+
+static int
+compare_longest(const void *a, const void *b)
+{
+	return compare_floats(&((const Longest *) b)->norm,
+						  &((const Longest *) a)->norm);
+}
+
+/* The items of largest norm, as entries from 0 on. */
+static void
+choose_tops(Arena *arena, EntrySet *set, int ntop)
+{
+	uint32		nslots = arena_nslots(arena);
+	Longest    *items = palloc_extended(sizeof(Longest) * (Size) nslots,
+										MCXT_ALLOC_HUGE);
+
+	for (uint32 i = 0; i < nslots; i++)
+	{
+		items[i].norm = arena_slot(arena, i)->norm;
+		items[i].addr = i;
+	}
+	qsort(items, nslots, sizeof(Longest), compare_longest);
+	for (int i = 0; i < ntop; i++)
+	{
+		OwnVector	own = slot_own(arena, items[i].addr);
+
+		entry_fill(set, i, ENTRY_TOP, items[i].addr, &own);
+	}
+	pfree(items);
+}
+
+/*
+ * Choose the entry set of a loaded arena, in the current memory context, and
+ * set the arena's unit and M.  There is at least one row.
+ */
+EntrySet *
+entry_set_build(Arena *arena)
+{
+	const NodeLayout *layout = &arena->base.layout;
+	Metric		metric = arena->base.metric;
+	uint32		nslots = arena_nslots(arena);
+	uint32		nnorms;
+	float	   *norms = norm_sample(arena, &nnorms);
+	int			ntop = Min(entry_capacity(layout, metric, ENTRY_TOP), nslots);
+	int			ncells = Min(entry_capacity(layout, metric, ENTRY_CELL), nslots);
+	EntrySet   *set = palloc0(entry_set_size(ntop + ncells, layout->padded_dim));
+
+	set->n = ntop + ncells;
+	set->padded_dim = layout->padded_dim;
+	arena->shared->unit = node_unit(norms[nnorms / 2]);
+	choose_directions(arena, set, ntop);
+	if (ntop > 0)
+	{
+		float		radius = norms[(uint32) (nnorms * MIPS_NORM_QUANTILE)];
+
+		arena->shared->radius2 = radius * radius;
+		choose_champions(arena, set,
+						 norms[(uint32) (nnorms * CHAMPION_QUANTILE)]);
+		choose_tops(arena, set, ntop);
+	}
+	pfree(norms);
+	arena_refresh(arena);
+	return set;
+}

@@ -1,0 +1,173 @@
+/*
+ * hnsw_handler.c
+ *		The access method recsys_hnsw: its table of callbacks, options, cost
+ *		and validation.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/amvalidate.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_opclass.h"
+#include "commands/vacuum.h"
+#include "nodes/pathnodes.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/selfuncs.h"
+#include "utils/spccache.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "hnsw/hnsw.h"
+
+PG_FUNCTION_INFO_V1(recsys_hnsw_handler);
+
+static relopt_kind hnsw_relopt_kind;
+
+/* Register the options; called once, when the library is loaded. */
+void
+hnsw_init(void)
+{
+	hnsw_relopt_kind = add_reloption_kind();
+	add_int_reloption(hnsw_relopt_kind, "ef_construction",
+					  "Nodes that an insert visits to find neighbours",
+					  HNSW_DEFAULT_EF_CONSTRUCTION, HNSW_MIN_EF_CONSTRUCTION,
+					  HNSW_MAX_EF_CONSTRUCTION, AccessExclusiveLock);
+}
+
+static bytea *
+hnsw_options(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {
+		{"ef_construction", RELOPT_TYPE_INT,
+		offsetof(HnswOptions, ef_construction)}
+	};
+
+	return (bytea *) build_reloptions(reloptions, validate, hnsw_relopt_kind,
+									  sizeof(HnswOptions), table,
+									  lengthof(table));
+}
+
+int
+hnsw_ef_construction(Relation index)
+{
+	HnswOptions *options = (HnswOptions *) index->rd_options;
+
+	return options ? options->ef_construction : HNSW_DEFAULT_EF_CONSTRUCTION;
+}
+
+/*
+ * Cost of one visit: about half a microsecond where the page is in shared
+ * buffers, some forty times an operator; and now and then a page is not.
+ */
+#define VISIT_CPU_OPERATORS 40.0
+#define VISIT_MISS_RATE 0.02
+
+/* Scoring the entry set, in operators. */
+#define ENTRY_CPU_OPERATORS 1000.0
+
+/*
+ * A scan pays for its first ef_search visits before the first row, and then
+ * for its rows evenly.  At most it reads every page once.  Without ORDER BY
+ * the index is of no use.
+ */
+static void
+hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
+				  Cost *startup_cost, Cost *total_cost,
+				  Selectivity *selectivity, double *correlation,
+				  double *pages)
+{
+	GenericCosts costs;
+	double		random_page_cost;
+	double		visit_cost;
+	double		nvisits;
+
+	MemSet(&costs, 0, sizeof(costs));
+	genericcostestimate(root, path, loop_count, &costs);
+	get_tablespace_page_costs(path->indexinfo->reltablespace,
+							  &random_page_cost, NULL);
+	visit_cost = VISIT_CPU_OPERATORS * cpu_operator_cost +
+		VISIT_MISS_RATE * random_page_cost;
+	nvisits = Min((double) guc_hnsw_ef_search, path->indexinfo->tuples);
+
+	*startup_cost = ENTRY_CPU_OPERATORS * cpu_operator_cost +
+		nvisits * visit_cost;
+	*total_cost = *startup_cost +
+		path->indexinfo->tuples * (cpu_index_tuple_cost + visit_cost);
+	*selectivity = costs.indexSelectivity;
+	*correlation = 0.0;
+	*pages = path->indexinfo->pages;
+	if (path->indexorderbys == NIL)
+	{
+		*startup_cost += 1.0e10;
+		*total_cost += 1.0e10;
+	}
+}
+
+/* Each class has one ordering operator and the metric function. */
+static bool
+hnsw_validate(Oid opclass)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	Form_pg_opclass class;
+	CatCList   *operators;
+	bool		valid = true;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator class %u", opclass);
+	class = (Form_pg_opclass) GETSTRUCT(tuple);
+	operators = SearchSysCacheList1(AMOPSTRATEGY,
+									ObjectIdGetDatum(class->opcfamily));
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		Form_pg_amop amop = (Form_pg_amop)
+		GETSTRUCT(&operators->members[i]->tuple);
+
+		if (amop->amopstrategy != 1 || amop->amoppurpose != AMOP_ORDER)
+		{
+			ereport(INFO,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("operator class \"%s\" of access method recsys_hnsw has operator %u that is no distance",
+							NameStr(class->opcname), amop->amopopr)));
+			valid = false;
+		}
+	}
+	ReleaseCatCacheList(operators);
+	ReleaseSysCache(tuple);
+	return valid;
+}
+
+Datum
+recsys_hnsw_handler(PG_FUNCTION_ARGS)
+{
+	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+
+	am->amstrategies = 0;
+	am->amsupport = METRIC_PROC;
+	am->amcanorderbyop = true;
+	am->amoptionalkey = true;
+	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL;
+	am->amkeytype = InvalidOid;
+	compat_am_can_build_parallel(am);
+
+	am->ambuild = hnsw_build;
+	am->ambuildempty = hnsw_build_empty;
+	am->aminsert = hnsw_insert;
+	am->ambulkdelete = hnsw_bulk_delete;
+	am->amvacuumcleanup = hnsw_vacuum_cleanup;
+	am->amcostestimate = hnsw_costestimate;
+	am->amoptions = hnsw_options;
+	am->ambuildphasename = hnsw_build_phase_name;
+	am->amvalidate = hnsw_validate;
+	am->ambeginscan = hnsw_begin_scan;
+	am->amrescan = hnsw_rescan;
+	am->amgettuple = hnsw_get_tuple;
+	am->amendscan = hnsw_end_scan;
+	PG_RETURN_POINTER(am);
+}

@@ -1,0 +1,169 @@
+/*
+ * hnsw_insert.c
+ *		Insert a row: find its neighbours, write its node, link it.
+ *
+ * A row whose vector a node already holds is added to that node.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "hnsw/hnsw.h"
+
+/* What inserts into one index keep from row to row. */
+struct Inserter
+{
+	Relation	index;
+	PageWal		wal;
+	HnswMeta	meta;
+	MemoryContext context;
+	PageStore	store;			/* these three from the first row on */
+	Linker	   *linker;
+	VectorCoder *coder;
+};
+
+/* An inserter in a memory context of its own below the current one. */
+Inserter *
+inserter_create(Relation index, PageWal wal)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "recsys_hnsw insert",
+												  ALLOCSET_DEFAULT_SIZES);
+	Inserter   *inserter = MemoryContextAllocZero(context, sizeof(Inserter));
+
+	inserter->index = index;
+	inserter->wal = wal;
+	inserter->context = context;
+	return inserter;
+}
+
+void
+inserter_close(Inserter *inserter)
+{
+	if (inserter->linker != NULL)
+		page_store_close(&inserter->store);
+	MemoryContextDelete(inserter->context);
+}
+
+/*
+ * What the first vector decides about an index: its dimensions, the unit and
+ * a first M.
+ */
+void
+hnsw_meta_start(HnswMeta *meta, int dim, float norm)
+{
+	meta->dim = dim;
+	meta->unit = node_unit(norm);
+	if (metric_query_measure((Metric) meta->metric) == MEASURE_IP)
+		meta->radius2 = norm * norm;
+}
+
+typedef struct MetaStart
+{
+	int			dim;
+	float		norm;
+} MetaStart;
+
+static bool
+meta_start(HnswMeta *meta, void *arg)
+{
+	const MetaStart *start = arg;
+
+	if (meta->dim != 0)
+		return false;
+	hnsw_meta_start(meta, start->dim, start->norm);
+	return true;
+}
+
+/* Read the metapage; the first vector of all fills it in. */
+static void
+inserter_read_meta(Inserter *inserter, const Vector *vector)
+{
+	hnsw_meta_read(inserter->index, &inserter->meta);
+	if (inserter->meta.dim == 0)
+	{
+		VectorCoder *coder;
+		MetaStart	start;
+
+		coder_check_dim(inserter->index, vector->dim);
+		coder = coder_create(vector->dim, (Metric) inserter->meta.metric);
+		coder_encode(coder, vector);
+		start.dim = vector->dim;
+		start.norm = coder->own.norm;
+		hnsw_meta_update(inserter->index, inserter->wal, &inserter->meta,
+						 meta_start, &start);
+	}
+}
+
+/* Set up what needs the dimensions. */
+static void
+inserter_prepare(Inserter *inserter)
+{
+	MemoryContext old = MemoryContextSwitchTo(inserter->context);
+
+	page_store_init(&inserter->store, inserter->index, &inserter->meta,
+					inserter->wal);
+	inserter->coder = coder_create(inserter->meta.dim,
+								   (Metric) inserter->meta.metric);
+	inserter->linker = linker_create(&inserter->store.base,
+									 hnsw_ef_construction(inserter->index));
+	MemoryContextSwitchTo(old);
+}
+
+/* Insert one row.  The caller holds the insert lock in share mode. */
+void
+inserter_insert(Inserter *inserter, const Vector *vector, ItemPointer tid)
+{
+	VectorCoder *coder;
+	NodeAddr	addr;
+
+	inserter_read_meta(inserter, vector);
+	if (inserter->linker == NULL)
+		inserter_prepare(inserter);
+	inserter->store.base.radius2 = inserter->meta.radius2;
+	coder = inserter->coder;
+	coder_encode(coder, vector);
+	addr = linker_find(inserter->linker,
+					   entry_set_cached(inserter->index, &inserter->meta),
+					   coder->rotated, &coder->own, INVALID_NODE_ADDR);
+	if (addr != INVALID_NODE_ADDR &&
+		node_add_tid(&inserter->store.base, addr, &coder->own, tid))
+		return;
+	addr = linker_link(inserter->linker, &coder->own, INVALID_NODE_ADDR, tid);
+	entry_offer(inserter->index, &inserter->meta, inserter->wal, addr,
+				&coder->own);
+}
+
+/* The access method's insert: the inserter lives as long as the statement. */
+bool
+hnsw_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
+			Relation heap, IndexUniqueCheck check_unique,
+			bool index_unchanged, IndexInfo *index_info)
+{
+	Inserter   *inserter = index_info->ii_AmCache;
+	Vector	   *vector;
+
+	if (isnull[0])
+		return false;
+	if (inserter == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(index_info->ii_Context);
+
+		inserter = inserter_create(index, PAGE_WAL_GENERIC);
+		index_info->ii_AmCache = inserter;
+		MemoryContextSwitchTo(old);
+	}
+	vector = DatumGetVector(values[0]);
+	LockPage(index, HNSW_INSERT_LOCK_PAGE, ShareLock);
+	inserter_insert(inserter, vector, tid);
+	if (inserter->linker != NULL)
+		page_store_close(&inserter->store);
+	UnlockPage(index, HNSW_INSERT_LOCK_PAGE, ShareLock);
+	if ((Pointer) vector != DatumGetPointer(values[0]))
+		pfree(vector);
+	return false;
+}

@@ -1,0 +1,639 @@
+/*
+ * hnsw_link.c
+ *		Edges: which neighbours a node gets, and how they learn of it.
+ *
+ * Candidates are the nodes that one search a measure visits.  Each list of
+ * edges is pruned by the diversity rule of HNSW (Malkov, Yashunin 2018,
+ * algorithm 4) in its own measure, and filled up from what pruning dropped:
+ * a slot costs the same page space empty or full, and without filling an
+ * inner product list keeps 2 to 6 edges, which makes most items unreachable.
+ *
+ * An edge back is one edit of one page.  Where the neighbour's list is full,
+ * the list is ranked from vectors that are read beforehand, without a lock on
+ * the neighbour; if it has changed by the time of the edit, we rank again.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "utils/memutils.h"
+
+#include "hnsw/hnsw_link.h"
+#include "vector/mips.h"
+
+/* Candidates that a list is chosen from, at the most. */
+#define LINK_MAX_CANDIDATES 128
+
+/* Attempts at an edge back while others change the same list. */
+#define LINK_RETRIES 3
+
+/* A node known to the linker, with a copy of its own vector. */
+typedef struct KnownNode
+{
+	NodeAddr	addr;
+	OwnVector	own;			/* codes point into the linker's memory */
+	float		ip;				/* with the vector being linked */
+	bool		candidate;		/* visited by a search, and alive */
+} KnownNode;
+
+/* A candidate of one list. */
+typedef struct Choice
+{
+	float		key;			/* to the node that holds the list */
+	uint32		node;			/* in Linker.nodes */
+	int			lane;			/* where it is now, or -1 */
+} Choice;
+
+struct Linker
+{
+	GraphStore *store;
+	GraphSearch *search;
+	GraphQuery *query;
+	int			ef_construction;
+	const EdgeList *lists;
+	int			nlists;
+	uint32		nnodes;
+	uint32		max_nodes;
+	KnownNode  *nodes;
+	int8	   *codes;			/* max_nodes x padded_dim */
+	uint32	   *hash;			/* nodes by address */
+	uint32		hash_mask;
+	Choice	   *choices;		/* max_nodes */
+	int			nchosen[MAX_EDGE_LISTS];
+	uint32		chosen[MAX_EDGE_LISTS][NODE_DEGREE];	/* nodes */
+};
+
+static const EdgeList ip_lists[] = {
+	{MEASURE_IP, 0, NODE_DEGREE / 2},
+	{MEASURE_L2, NODE_DEGREE / 2, NODE_DEGREE / 2}
+};
+
+static const EdgeList l2_lists[] = {
+	{MEASURE_L2, 0, NODE_DEGREE}
+};
+
+/* The lists that nodes of a metric have; returns their number. */
+int
+edge_lists(Metric metric, const EdgeList **lists)
+{
+	if (metric_query_measure(metric) == MEASURE_IP)
+	{
+		*lists = ip_lists;
+		return lengthof(ip_lists);
+	}
+	*lists = l2_lists;
+	return lengthof(l2_lists);
+}
+
+Linker *
+linker_create(GraphStore *store, int ef_construction)
+{
+	Linker	   *linker = palloc0(sizeof(Linker));
+	uint32		n = 1024;
+
+	/* both searches and all members of all lists that may be ranked */
+	while (n < 2 * (uint32) ef_construction + NODE_DEGREE * (NODE_DEGREE + 1))
+		n *= 2;
+	linker->store = store;
+	linker->search = graph_search_create(store);
+	linker->query = graph_query_create(&store->layout);
+	linker->ef_construction = ef_construction;
+	linker->nlists = edge_lists(store->metric, &linker->lists);
+	linker->max_nodes = n;
+	linker->nodes = palloc_extended(sizeof(KnownNode) * n, MCXT_ALLOC_HUGE);
+	linker->codes = palloc_extended((Size) n * store->layout.padded_dim,
+									MCXT_ALLOC_HUGE);
+	linker->choices = palloc(sizeof(Choice) * n);
+	linker->hash_mask = 2 * n - 1;
+	linker->hash = palloc(sizeof(uint32) * 2 * n);
+	return linker;
+}
+
+/* ----- nodes known ----- */
+
+#define NO_NODE PG_UINT32_MAX
+
+static uint32 *
+known_slot(Linker *linker, NodeAddr addr)
+{
+	uint32		i = (addr * 0x9E3779B1u) >> 7;
+
+	for (;; i++)
+	{
+		uint32	   *slot = &linker->hash[i & linker->hash_mask];
+
+		if (*slot == NO_NODE || linker->nodes[*slot].addr == addr)
+			return slot;
+	}
+}
+
+/* Add a node without its codes; NULL where there is no room. */
+static KnownNode *
+known_add(Linker *linker, NodeAddr addr, uint32 *slot)
+{
+	KnownNode  *known;
+
+	if (linker->nnodes == linker->max_nodes)
+		return NULL;
+	known = &linker->nodes[linker->nnodes];
+	known->addr = addr;
+	known->candidate = false;
+	known->own.codes = linker->codes +
+		(Size) linker->nnodes * linker->store->layout.padded_dim;
+	known->own.fine = NULL;
+	*slot = linker->nnodes++;
+	return known;
+}
+
+static void
+known_set(KnownNode *known, const GraphNode *node)
+{
+	known->own.scale = node->scale;
+	known->own.norm = node->norm;
+	known->own.err = node->err;
+}
+
+/* The number of a node, read if need be; NO_NODE where it is none. */
+static uint32
+known_fetch(Linker *linker, NodeAddr addr)
+{
+	GraphStore *store = linker->store;
+	uint32	   *slot = known_slot(linker, addr);
+	const GraphNode *node;
+	KnownNode  *known;
+	bool		alive;
+
+	if (*slot != NO_NODE)
+		return *slot;
+	node = store->ops->read(store, addr);
+	alive = node->kind == SLOT_NODE;
+	if (alive && (known = known_add(linker, addr, slot)) != NULL)
+	{
+		known_set(known, node);
+		memcpy(known->own.codes, node_own(&store->layout, node),
+			   store->layout.padded_dim);
+	}
+	store->ops->read_end(store);
+	return *slot;
+}
+
+static float
+known_key(const Linker *linker, Measure measure, const OwnVector *a,
+		  const OwnVector *b)
+{
+	float		ip = own_dot(&linker->store->layout, a->scale, a->codes,
+							 b->scale, b->codes);
+
+	return graph_search_key(linker->store, measure, a->norm * a->norm, ip,
+							b->norm);
+}
+
+/* ----- finding candidates ----- */
+
+/* Visit ef_construction nodes in one measure, and remember them. */
+static void
+linker_search(Linker *linker, NodeAddr self)
+{
+	for (int i = 0; i < linker->ef_construction; i++)
+	{
+		Visit		visit;
+		KnownNode  *known = &linker->nodes[linker->nnodes];
+		int8	   *codes = linker->codes + (Size) linker->nnodes *
+		linker->store->layout.padded_dim;
+		uint32	   *slot;
+
+		if (linker->nnodes == linker->max_nodes ||
+			!graph_search_step(linker->search, &visit, codes))
+			break;
+		if (visit.header.kind != SLOT_NODE || visit.addr == self)
+			continue;
+		slot = known_slot(linker, visit.addr);
+		if (*slot != NO_NODE)
+			continue;
+		known_add(linker, visit.addr, slot);
+		known_set(known, &visit.header);
+		known->ip = visit.ip;
+		known->candidate = true;
+	}
+}
+
+/* A candidate that holds the very same vector, or INVALID_NODE_ADDR. */
+static NodeAddr
+linker_duplicate(const Linker *linker, const OwnVector *own)
+{
+	for (uint32 i = 0; i < linker->nnodes; i++)
+	{
+		const OwnVector *other = &linker->nodes[i].own;
+
+		if (other->scale == own->scale && other->norm == own->norm &&
+			other->err == own->err &&
+			memcmp(other->codes, own->codes,
+				   linker->store->layout.padded_dim) == 0)
+			return linker->nodes[i].addr;
+	}
+	return INVALID_NODE_ADDR;
+}
+
+/* choices_sort(choices, n): by key */
+#define ST_SORT choices_sort
+#define ST_ELEMENT_TYPE Choice
+#define ST_COMPARE(a, b) (((a)->key > (b)->key) - ((a)->key < (b)->key))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/*
+ * Order choices for a list: first those that the diversity rule keeps, then
+ * the others, both by key.  The rule keeps a choice that is closer to the
+ * list's node than to any kept before it.  At most nwanted are kept.  Choices
+ * must be sorted by key.  The order is written to order[].
+ */
+static void
+choices_diversify(const Linker *linker, Measure measure,
+				  const Choice *choices, int n, int nwanted, uint16 *order)
+{
+	int			nkept = 0;
+	int			ndropped = 0;
+	uint16		dropped[LINK_MAX_CANDIDATES];
+
+	for (int i = 0; i < n; i++)
+	{
+		const OwnVector *c = &linker->nodes[choices[i].node].own;
+		bool		keep = nkept < nwanted;
+
+		for (int j = 0; keep && j < nkept; j++)
+			keep = known_key(linker, measure,
+							 &linker->nodes[choices[order[j]].node].own, c) >
+				choices[i].key;
+		if (keep)
+			order[nkept++] = i;
+		else
+			dropped[ndropped++] = i;
+	}
+	memcpy(order + nkept, dropped, sizeof(uint16) * ndropped);
+}
+
+/* Whether a node has been chosen for one of the first nlists lists. */
+static bool
+linker_is_chosen(const Linker *linker, int nlists, uint32 node)
+{
+	for (int k = 0; k < nlists; k++)
+		for (int i = 0; i < linker->nchosen[k]; i++)
+			if (linker->chosen[k][i] == node)
+				return true;
+	return false;
+}
+
+/* Choose the edges of list k among the candidates. */
+static void
+linker_choose(Linker *linker, const OwnVector *own, int k)
+{
+	const EdgeList *list = &linker->lists[k];
+	uint16		order[LINK_MAX_CANDIDATES];
+	int			n = 0;
+	int			nwanted;
+
+	for (uint32 i = 0; i < linker->nnodes; i++)
+	{
+		const KnownNode *known = &linker->nodes[i];
+
+		if (!known->candidate || linker_is_chosen(linker, k, i))
+			continue;
+		linker->choices[n].key = graph_search_key(linker->store, list->measure,
+												  own->norm * own->norm,
+												  known->ip, known->own.norm);
+		linker->choices[n].node = i;
+		linker->choices[n++].lane = -1;
+	}
+	choices_sort(linker->choices, n);
+	n = Min(n, Min(linker->ef_construction, LINK_MAX_CANDIDATES));
+	nwanted = Min(n, list->size);
+	choices_diversify(linker, list->measure, linker->choices, n, nwanted, order);
+	linker->nchosen[k] = nwanted;
+	for (int i = 0; i < nwanted; i++)
+		linker->chosen[k][i] = linker->choices[order[i]].node;
+}
+
+/*
+ * The set is read before any search begins, since it may go away with a
+ * relation cache invalidation.
+ */
+NodeAddr
+linker_find(Linker *linker, const EntrySet *set, const float *rotated,
+			const OwnVector *own, NodeAddr self)
+{
+	EntryPoint	points[MAX_EDGE_LISTS][ENTRY_POINTS];
+	int			npoints[MAX_EDGE_LISTS];
+
+	graph_query_set(&linker->store->layout, linker->store->unit,
+					linker->query, rotated);
+	linker->nnodes = 0;
+	memset(linker->hash, 0xFF, sizeof(uint32) * (linker->hash_mask + 1));
+	for (int k = 0; k < linker->nlists; k++)
+		npoints[k] = entry_choose(set, linker->store, linker->query,
+								  linker->lists[k].measure, points[k]);
+	for (int k = 0; k < linker->nlists; k++)
+	{
+		uint32		nbefore = Min(linker->nnodes, ENTRY_POINTS);
+
+		graph_search_begin(linker->search, linker->query,
+						   linker->lists[k].measure);
+		for (int i = 0; i < npoints[k]; i++)
+			graph_search_enter(linker->search, points[k][i].addr,
+							   points[k][i].ip, points[k][i].norm);
+		/* the first that the search before visited are among its best */
+		for (uint32 i = 0; i < nbefore; i++)
+			graph_search_enter(linker->search, linker->nodes[i].addr,
+							   linker->nodes[i].ip, linker->nodes[i].own.norm);
+		linker_search(linker, self);
+	}
+	for (int k = 0; k < linker->nlists; k++)
+		linker_choose(linker, own, k);
+	return linker_duplicate(linker, own);
+}
+
+/* ----- edges back ----- */
+
+/* The state of a list as read without keeping a lock. */
+typedef struct ListSnapshot
+{
+	OwnVector	own;			/* of the node that holds the list */
+	NodeAddr	addrs[NODE_DEGREE];
+	int			free_lane;		/* of the list, or -1 */
+	bool		usable;			/* a live node, without the edge */
+} ListSnapshot;
+
+static ListSnapshot
+list_snapshot(Linker *linker, NodeAddr addr, const EdgeList *list,
+			  NodeAddr child)
+{
+	GraphStore *store = linker->store;
+	const GraphNode *node = store->ops->read(store, addr);
+	ListSnapshot snap;
+
+	memcpy(snap.addrs, node_addrs(&store->layout, node), sizeof(snap.addrs));
+	snap.usable = node->kind == SLOT_NODE;
+	store->ops->read_end(store);
+
+	snap.free_lane = -1;
+	for (int lane = 0; lane < NODE_DEGREE; lane++)
+	{
+		if (snap.addrs[lane] == child)
+			snap.usable = false;
+		if (snap.addrs[lane] == INVALID_NODE_ADDR && snap.free_lane < 0 &&
+			lane >= list->first && lane < list->first + list->size)
+			snap.free_lane = lane;
+	}
+	return snap;
+}
+
+/*
+ * The lane of a full list that should give way to a new edge, or -1 where the
+ * new one is the least useful.  A member that is gone gives way first.  With
+ * force the new one is never the least.
+ */
+static int
+list_victim(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
+			const EdgeList *list, uint32 child, bool force)
+{
+	Choice		choices[NODE_DEGREE + 1];
+	uint16		order[LINK_MAX_CANDIDATES];
+	int			n = 0;
+
+	for (int i = 0; i <= list->size; i++)
+	{
+		int			lane = i < list->size ? list->first + i : -1;
+		uint32		node = lane < 0 ? child :
+		known_fetch(linker, snap->addrs[lane]);
+
+		if (node == NO_NODE)
+			return lane;
+		choices[n].key = known_key(linker, list->measure, &parent->own,
+								   &linker->nodes[node].own);
+		choices[n].node = node;
+		choices[n++].lane = lane;
+	}
+	choices_sort(choices, n);
+	choices_diversify(linker, list->measure, choices, n, list->size, order);
+	if (force && choices[order[n - 1]].lane < 0)
+		return choices[order[n - 2]].lane;
+	return choices[order[n - 1]].lane;
+}
+
+/*
+ * Put an edge into a lane if the lane is still as in the snapshot.  Returns
+ * false where others were faster.
+ */
+static bool
+list_put(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
+		 int lane, NodeAddr child, const OwnVector *child_own)
+{
+	GraphStore *store = linker->store;
+	GraphNode  *node = store->ops->edit(store, parent->addr);
+	const NodeAddr *addrs = node_addrs(&store->layout, node);
+	EdgeCode	edge;
+	bool		same = node->kind == SLOT_NODE &&
+	memcmp(addrs, snap->addrs, sizeof(snap->addrs)) == 0;
+
+	if (same)
+	{
+		edge_encode(&store->layout, store->unit, node, child_own, &edge);
+		edge.addr = child;
+		node_edge_set(&store->layout, node, lane, &edge);
+	}
+	store->ops->edit_end(store, same);
+	return same;
+}
+
+/* Give a neighbour the edge back; returns whether it took it. */
+static bool
+linker_link_back(Linker *linker, uint32 parent, const EdgeList *list,
+				 uint32 child, bool force)
+{
+	NodeAddr	child_addr = linker->nodes[child].addr;
+
+	for (int attempt = 0; attempt < LINK_RETRIES; attempt++)
+	{
+		const KnownNode *known = &linker->nodes[parent];
+		ListSnapshot snap = list_snapshot(linker, known->addr, list, child_addr);
+		int			lane;
+
+		if (!snap.usable)
+			return false;
+		lane = snap.free_lane;
+		if (lane < 0)
+			lane = list_victim(linker, &snap, known, list, child, force);
+		if (lane < 0)
+			return false;
+		if (list_put(linker, &snap, known, lane, child_addr,
+					 &linker->nodes[child].own))
+			return true;
+	}
+	return false;
+}
+
+/* Write the chosen edges into an open node. */
+static void
+linker_fill_lanes(const Linker *linker, GraphNode *node)
+{
+	GraphStore *store = linker->store;
+
+	for (int k = 0; k < linker->nlists; k++)
+		for (int i = 0; i < linker->lists[k].size; i++)
+		{
+			int			lane = linker->lists[k].first + i;
+			EdgeCode	edge;
+
+			if (i >= linker->nchosen[k])
+			{
+				node_edge_clear(&store->layout, node, lane);
+				continue;
+			}
+			edge_encode(&store->layout, store->unit, node,
+						&linker->nodes[linker->chosen[k][i]].own, &edge);
+			edge.addr = linker->nodes[linker->chosen[k][i]].addr;
+			node_edge_set(&store->layout, node, lane, &edge);
+		}
+}
+
+/* Write the node itself; returns its address. */
+static NodeAddr
+linker_write(Linker *linker, const OwnVector *own, NodeAddr self,
+			 ItemPointer tid)
+{
+	GraphStore *store = linker->store;
+	GraphNode  *node;
+
+	if (self != INVALID_NODE_ADDR)
+		node = store->ops->edit(store, self);
+	else
+	{
+		node = store->ops->alloc(store, &self);
+		node_init(&store->layout, node, own);
+		node->ntids = 1;
+		node->tids[0] = *tid;
+	}
+	linker_fill_lanes(linker, node);
+	/* readers of an arena hold no lock: edges first */
+	pg_write_barrier();
+	node->kind = SLOT_NODE;
+	store->ops->edit_end(store, true);
+	return self;
+}
+
+NodeAddr
+linker_link(Linker *linker, const OwnVector *own, NodeAddr self,
+			ItemPointer tid)
+{
+	uint32		child;
+	uint32	   *slot;
+	KnownNode  *known;
+	int			nback = 0;
+
+	self = linker_write(linker, own, self, tid);
+	slot = known_slot(linker, self);
+	known = known_add(linker, self, slot);
+	if (known == NULL)
+		elog(ERROR, "no room for the node being linked");
+	child = *slot;
+	known->own.scale = own->scale;
+	known->own.norm = own->norm;
+	known->own.err = own->err;
+	memcpy(known->own.codes, own->codes, linker->store->layout.padded_dim);
+
+	for (int k = 0; k < linker->nlists; k++)
+		for (int i = 0; i < linker->nchosen[k]; i++)
+			nback += linker_link_back(linker, linker->chosen[k][i],
+									  &linker->lists[k], child, false);
+	/* a node to which no edge leads could never be found */
+	for (int k = linker->nlists - 1; nback == 0 && k >= 0; k--)
+		for (int i = 0; nback == 0 && i < linker->nchosen[k]; i++)
+			nback += linker_link_back(linker, linker->chosen[k][i],
+									  &linker->lists[k], child, true);
+	return self;
+}
+
+/* ----- several heap rows of one vector ----- */
+
+/* Add a heap row to an open node or posting, if it has room. */
+static bool
+slot_append_tid(const NodeLayout *layout, GraphNode *slot, ItemPointer tid)
+{
+	Posting    *posting = (Posting *) slot;
+
+	if (slot->kind == SLOT_NODE && slot->ntids < NODE_INLINE_TIDS)
+		slot->tids[slot->ntids++] = *tid;
+	else if (slot->kind == SLOT_POSTING &&
+			 posting->ntids < layout->posting_tids)
+		posting->tids[posting->ntids++] = *tid;
+	else
+		return false;
+	return true;
+}
+
+/* Make a posting of one heap row that is followed by next. */
+static NodeAddr
+posting_create(GraphStore *store, ItemPointer tid, NodeAddr next)
+{
+	NodeAddr	addr;
+	Posting    *posting = (Posting *) store->ops->alloc(store, &addr);
+
+	memset(posting, 0, store->layout.node_size);
+	posting->kind = SLOT_POSTING;
+	posting->next = next;
+	posting->ntids = 1;
+	posting->tids[0] = *tid;
+	store->ops->edit_end(store, true);
+	return addr;
+}
+
+/* Free a posting that nothing points to. */
+static void
+posting_free(GraphStore *store, NodeAddr addr)
+{
+	GraphNode  *slot = store->ops->edit(store, addr);
+
+	slot->kind = SLOT_FREE;
+	store->ops->edit_end(store, true);
+}
+
+/*
+ * The row goes to the node, else to its newest posting, else to a new one,
+ * which is written before the node points to it.
+ */
+bool
+node_add_tid(GraphStore *store, NodeAddr addr, const OwnVector *own,
+			 ItemPointer tid)
+{
+	for (;;)
+	{
+		GraphNode  *node = store->ops->edit(store, addr);
+		bool		same = node_holds(&store->layout, node, own);
+		bool		done = same && slot_append_tid(&store->layout, node, tid);
+		NodeAddr	newest = node->posting;
+		NodeAddr	added;
+
+		store->ops->edit_end(store, done);
+		if (done || !same)
+			return done;
+		if (newest != INVALID_NODE_ADDR)
+		{
+			node = store->ops->edit(store, newest);
+			done = slot_append_tid(&store->layout, node, tid);
+			store->ops->edit_end(store, done);
+			if (done)
+				return true;
+		}
+		added = posting_create(store, tid, newest);
+		node = store->ops->edit(store, addr);
+		done = node->kind == SLOT_NODE && node->posting == newest;
+		if (done)
+			node->posting = added;
+		store->ops->edit_end(store, done);
+		if (done)
+			return true;
+		posting_free(store, added);
+	}
+}

@@ -1,0 +1,48 @@
+/*
+ * hnsw_link.h
+ *		Edges: which neighbours a node gets, and how they learn of it.
+ */
+#ifndef RECSYS_HNSW_LINK_H
+#define RECSYS_HNSW_LINK_H
+
+#include "hnsw/hnsw_entry.h"
+
+/* A group of a node's lanes whose edges are chosen by one measure. */
+typedef struct EdgeList
+{
+	Measure		measure;
+	int			first;
+	int			size;
+} EdgeList;
+
+#define MAX_EDGE_LISTS 2
+
+extern int	edge_lists(Metric metric, const EdgeList **lists);
+
+/* Work space of inserting nodes, one a process. */
+typedef struct Linker Linker;
+
+extern Linker *linker_create(GraphStore *store, int ef_construction);
+
+/*
+ * Look for the neighbours of a vector.  rotated is the vector itself, own its
+ * stored form; self, where valid, is left out.  Returns the address of a node
+ * that holds the very same vector, or INVALID_NODE_ADDR.
+ */
+extern NodeAddr linker_find(Linker *linker, const EntrySet *set,
+							const float *rotated, const OwnVector *own,
+							NodeAddr self);
+
+/*
+ * Give a node the edges that linker_find has prepared, and its neighbours
+ * their edges back.  With self = INVALID_NODE_ADDR the node is made first,
+ * with one heap row.  Returns its address.
+ */
+extern NodeAddr linker_link(Linker *linker, const OwnVector *own,
+							NodeAddr self, ItemPointer tid);
+
+/* Add a heap row to a node; false where it cannot take any. */
+extern bool node_add_tid(GraphStore *store, NodeAddr addr,
+						 const OwnVector *own, ItemPointer tid);
+
+#endif							/* RECSYS_HNSW_LINK_H */

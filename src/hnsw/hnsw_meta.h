@@ -1,0 +1,63 @@
+/*
+ * hnsw_meta.h
+ *		The metapage: what holds for the whole index.
+ */
+#ifndef RECSYS_HNSW_META_H
+#define RECSYS_HNSW_META_H
+
+#include "hnsw/hnsw_node.h"
+
+#define HNSW_MAGIC 0x4E51
+#define HNSW_FORMAT 1
+#define HNSW_META_BLOCK 0
+
+typedef enum HnswPageKind
+{
+	HNSW_PAGE_META = 1,
+	HNSW_PAGE_ENTRY = 2,
+	HNSW_PAGE_NODES = 3
+} HnswPageKind;
+
+/* Pages that the entry set may take; see hnsw_entry.h. */
+#define ENTRY_MAX_BLOCKS 128
+
+/*
+ * The metapage's content.  dim is 0 until the first vector is known: the
+ * index of an empty table takes its dimensions from the first row.
+ */
+typedef struct HnswMeta
+{
+	int32		dim;
+	int32		metric;			/* Metric; must agree with the class */
+	float		unit;			/* see EdgeCode */
+	float		radius2;		/* M^2, 0 without augmentation */
+	uint32		entry_version;	/* changes with the entry set */
+	int32		nentries;
+	int32		nentry_blocks;
+	BlockNumber insert_block;	/* last page of nodes, or InvalidBlockNumber */
+	BlockNumber entry_blocks[ENTRY_MAX_BLOCKS];
+} HnswMeta;
+
+StaticAssertDecl(sizeof(HnswMeta) <= PAGE_CONTENT_SIZE,
+				 "the metapage must hold HnswMeta");
+
+static inline PageTag
+hnsw_tag(HnswPageKind kind)
+{
+	PageTag		tag = {HNSW_MAGIC, HNSW_FORMAT, (uint8) kind, 0};
+
+	return tag;
+}
+
+extern void hnsw_meta_create(Relation index, ForkNumber fork);
+extern void hnsw_meta_read(Relation index, HnswMeta *meta);
+
+/*
+ * Change the metapage: update(meta, arg) runs under its exclusive lock and
+ * returns whether it changed anything.  The new state is left in *meta.
+ */
+typedef bool (*HnswMetaUpdate) (HnswMeta *meta, void *arg);
+extern void hnsw_meta_update(Relation index, PageWal wal, HnswMeta *meta,
+							 HnswMetaUpdate update, void *arg);
+
+#endif							/* RECSYS_HNSW_META_H */

@@ -1,0 +1,208 @@
+/*
+ * hnsw_node.c
+ *		The node of the graph: its form on disk, and its codes.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "hnsw/hnsw_node.h"
+
+/* Lengths below this share of nothing are taken as zero. */
+#define TINY_NORM 1e-20f
+
+/*
+ * Compute sizes and offsets for vectors of dim elements.  The code takes one
+ * bit for each padded dimension where a page has room for that, else as many
+ * as fit: the signs of the first code_dim coordinates of a random rotation
+ * are as good as those of any others.
+ */
+void
+node_layout_init(NodeLayout *layout, int dim)
+{
+	int			room;
+
+	Assert(dim >= 1 && dim <= NODE_MAX_DIM);
+	layout->dim = dim;
+	layout->padded_dim = Max(TYPEALIGN(64, dim), NODE_MIN_CODE_DIM);
+
+	layout->addrs_off = sizeof(GraphNode);
+	layout->t_off = layout->addrs_off + NODE_DEGREE * sizeof(NodeAddr);
+	layout->f_off = layout->t_off + NODE_DEGREE * sizeof(uint16);
+	layout->norms_off = layout->f_off + NODE_DEGREE * sizeof(uint16);
+	layout->codes_off = layout->norms_off + NODE_DEGREE * sizeof(uint16);
+
+	room = (int) (PAGE_CONTENT_SIZE - layout->codes_off) - 2 * layout->padded_dim;
+	layout->code_dim = Min(layout->padded_dim,
+						   room / (NODE_DEGREE / 8) / 64 * 64);
+	layout->own_off = layout->codes_off +
+		(Size) layout->code_dim * NODE_DEGREE / 8;
+	layout->fine_off = layout->own_off + layout->padded_dim;
+	layout->node_size = layout->fine_off + layout->padded_dim;
+	layout->slots_per_page = Min(PAGE_CONTENT_SIZE / layout->node_size,
+								 1 << NODE_SLOT_BITS);
+	layout->posting_tids = (layout->node_size - offsetof(Posting, tids)) /
+		sizeof(ItemPointerData);
+	Assert(layout->slots_per_page >= 1);
+}
+
+/*
+ * Quantise a rotated vector.  own->codes and own->fine must have room for
+ * padded_dim bytes each.
+ */
+void
+node_own_encode(const NodeLayout *layout, const float *rotated, OwnVector *own)
+{
+	float		largest = 0.0f;
+	double		norm2 = 0.0;
+	double		err2 = 0.0;
+
+	for (int i = 0; i < layout->padded_dim; i++)
+		largest = Max(largest, fabsf(rotated[i]));
+	own->scale = largest / 127.0f;
+	if (own->scale < TINY_NORM)
+		own->scale = 0.0f;
+	for (int i = 0; i < layout->padded_dim; i++)
+	{
+		float		digits = own->scale == 0.0f ? 0.0f : rotated[i] / own->scale;
+		double		decoded;
+
+		own->codes[i] = (int8) rintf(digits);
+		own->fine[i] = (int8) rintf((digits - own->codes[i]) * OWN_FINE_STEPS);
+		decoded = (double) own->scale *
+			(own->codes[i] + own->fine[i] / OWN_FINE_STEPS);
+		norm2 += decoded * decoded;
+		err2 += (rotated[i] - decoded) * (rotated[i] - decoded);
+	}
+	own->norm = (float) sqrt(norm2);
+	/* the rotation itself rounds, a little more than one float4 step a round */
+	own->err = (float) (sqrt(err2) * (1.0 + 1e-6) + 4e-6 * sqrt(norm2)) +
+		TINY_NORM;
+}
+
+/* A node's own vector, up to rounding. */
+void
+node_own_decode(const NodeLayout *layout, const GraphNode *node,
+				float *rotated)
+{
+	const int8 *coarse = node_own(layout, node);
+	const int8 *fine = node_fine(layout, node);
+
+	for (int i = 0; i < layout->padded_dim; i++)
+		rotated[i] = node->scale * (coarse[i] + fine[i] / OWN_FINE_STEPS);
+}
+
+/* Make a node without edges and heap rows. */
+void
+node_init(const NodeLayout *layout, GraphNode *node, const OwnVector *own)
+{
+	memset(node, 0, layout->node_size);
+	node->kind = SLOT_NODE;
+	node->scale = own->scale;
+	node->norm = own->norm;
+	node->err = own->err;
+	node->posting = INVALID_NODE_ADDR;
+	memset(node_addrs(layout, node), 0xFF, NODE_DEGREE * sizeof(NodeAddr));
+	memcpy(node_own(layout, node), own->codes, layout->padded_dim);
+	memcpy(node_fine(layout, node), own->fine, layout->padded_dim);
+}
+
+/* Whether a node holds the very same vector. */
+bool
+node_holds(const NodeLayout *layout, const GraphNode *node,
+		   const OwnVector *own)
+{
+	return node->kind == SLOT_NODE && node->scale == own->scale &&
+		node->norm == own->norm && node->err == own->err &&
+		memcmp(node_own(layout, node), own->codes, layout->padded_dim) == 0 &&
+		memcmp(node_fine(layout, node), own->fine, layout->padded_dim) == 0;
+}
+
+/*
+ * Compute the codes of the edge parent -> child, except for the address.  The
+ * parent's own vector must be valid.
+ */
+void
+edge_encode(const NodeLayout *layout, float unit, const GraphNode *parent,
+			const OwnVector *child, EdgeCode *edge)
+{
+	const int8 *p = node_own(layout, parent);
+	const int8 *y = child->codes;
+	float		norm2 = own_dot(layout, parent->scale, p, parent->scale, p);
+	float		ip = own_dot(layout, parent->scale, p, child->scale, y);
+	float		t = norm2 > TINY_NORM ? ip / norm2 : 0.0f;
+	float		factors[2];
+	float		tp;
+	float		sum = 0.0f;
+	float		r2 = 0.0f;
+
+	/* use t as it will be read */
+	kernels->f32_to_f16(&t, &edge->t, 1);
+	kernels->f16_to_f32(&edge->t, &t, 1);
+	tp = t * parent->scale;
+
+	memset(edge->bits, 0, layout->code_dim / 8);
+	for (int i = 0; i < layout->code_dim; i++)
+	{
+		float		r = child->scale * y[i] - tp * p[i];
+
+		sum += fabsf(r);
+		r2 += r * r;
+		edge->bits[i / 8] |= (uint8) (r > 0.0f) << (i % 8);
+	}
+	for (int i = layout->code_dim; i < layout->padded_dim; i++)
+	{
+		float		r = child->scale * y[i] - tp * p[i];
+
+		r2 += r * r;
+	}
+	factors[0] = sum > TINY_NORM ? r2 / sum / unit : 0.0f;
+	factors[1] = child->norm / unit;
+	kernels->f32_to_f16(factors, &edge->f, 1);
+	kernels->f32_to_f16(factors + 1, &edge->norm, 1);
+}
+
+/*
+ * The unit of an index whose vectors have about the given length: the power
+ * of two next to it, so that float16 holds lengths from a ten thousandth to
+ * ten thousand times that.
+ */
+float
+node_unit(float norm)
+{
+	int			exponent;
+
+	if (norm <= TINY_NORM)
+		return 1.0f;
+	frexpf(norm, &exponent);
+	return ldexpf(1.0f, exponent);
+}
+
+/* Write an edge into its lane, replacing what was there. */
+void
+node_edge_set(const NodeLayout *layout, GraphNode *node, int lane,
+			  const EdgeCode *edge)
+{
+	uint8	   *codes = node_codes(layout, node) + (lane & 15);
+	int			shift = lane < 16 ? 0 : 4;
+
+	for (int g = 0; g < layout->code_dim / FASTSCAN_GROUP_DIMS; g++)
+	{
+		uint8		nibble = (edge->bits[g / 2] >> (g % 2 * 4)) & 15;
+
+		codes[g * FASTSCAN_GROUP_BYTES] = (uint8)
+			((codes[g * FASTSCAN_GROUP_BYTES] & (0xF0 >> shift)) |
+			 (nibble << shift));
+	}
+	node_t(layout, node)[lane] = edge->t;
+	node_f(layout, node)[lane] = edge->f;
+	node_norms(layout, node)[lane] = edge->norm;
+	node_addrs(layout, node)[lane] = edge->addr;
+}
+
+/* Take an edge out; its codes stay and mean nothing. */
+void
+node_edge_clear(const NodeLayout *layout, GraphNode *node, int lane)
+{
+	node_addrs(layout, node)[lane] = INVALID_NODE_ADDR;
+}

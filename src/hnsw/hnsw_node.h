@@ -1,0 +1,237 @@
+/*
+ * hnsw_node.h
+ *		The node of the graph: its form on disk, and its codes.
+ *
+ * A node is a fixed-size slot, the same in a build's memory and on a page:
+ *
+ *		| NodeHeader                 | 56 bytes
+ *		| neighbour addresses        | 32 x 4
+ *		| t, f, length of neighbours | 3 x 32 x float16
+ *		| FastScan codes             | code_dim / 4 x 16
+ *		| own vector, coarse         | padded_dim x int8
+ *		| own vector, fine           | padded_dim x int8
+ *
+ * which is 1,144 bytes at up to 128 dimensions, seven nodes a page.  All
+ * vectors are rotated (linalg/rotation.h) before they come here.
+ *
+ * The own vector is a scalar quantisation with one scale a vector, in two
+ * int8 digits: scale * (coarse + fine / 254).  The graph works on the coarse
+ * digit alone.  The fine one makes a visited node's score so exact that the
+ * executor need not fetch rows beyond LIMIT to be sure of their order.
+ * Edge i holds a code of neighbour y relative to this node's own vector p, as
+ * decoded (so that p's own rounding cancels):
+ *
+ *		t = <y,p> / |p|^2,  r = y - t p,  f = |r|^2 / sum |r_j|,  sign(r_j),
+ *
+ * the sum and the signs going over the first code_dim coordinates.  Then
+ *
+ *		<q,y> ~ t <q,p> + f * sum sign(r_j) q_j.
+ *
+ * This is RaBitQ (Gao, Long 2024) with the part along the parent taken out.
+ */
+#ifndef RECSYS_HNSW_NODE_H
+#define RECSYS_HNSW_NODE_H
+
+#include "storage/itemptr.h"
+
+#include "index/index_page.h"
+#include "index/metric.h"
+#include "kernels/kernels.h"
+#include "linalg/rotation.h"
+
+/* Edges of a node: one FastScan block. */
+#define NODE_DEGREE FASTSCAN_LANES
+
+/* Heap rows of the same vector that fit into the node itself. */
+#define NODE_INLINE_TIDS 6
+
+/*
+ * Dimensions that can be indexed: the own vector takes two bytes each, and
+ * what it leaves of a page must hold at least 640 code bits an edge.
+ */
+#define NODE_MAX_DIM 2496
+
+/* Smallest number of code bits an edge; fewer dimensions are padded. */
+#define NODE_MIN_CODE_DIM 128
+
+/* Where a node is: block and slot, packed.  A build numbers slots from 0. */
+typedef uint32 NodeAddr;
+
+#define INVALID_NODE_ADDR ((NodeAddr) 0xFFFFFFFF)
+#define NODE_SLOT_BITS 3
+#define NODE_MAX_BLOCK ((BlockNumber) (0xFFFFFFFF >> NODE_SLOT_BITS) - 1)
+
+static inline NodeAddr
+node_addr(BlockNumber block, int slot)
+{
+	return (block << NODE_SLOT_BITS) | (NodeAddr) slot;
+}
+
+static inline BlockNumber
+node_addr_block(NodeAddr addr)
+{
+	return addr >> NODE_SLOT_BITS;
+}
+
+static inline int
+node_addr_slot(NodeAddr addr)
+{
+	return (int) (addr & ((1 << NODE_SLOT_BITS) - 1));
+}
+
+typedef enum SlotKind
+{
+	SLOT_FREE = 0,				/* may be reused at once */
+	SLOT_NODE = 1,
+	SLOT_TOMBSTONE = 2,			/* walked through, never returned */
+	SLOT_POSTING = 3			/* more heap rows of a node */
+} SlotKind;
+
+typedef struct GraphNode
+{
+	uint8		kind;			/* SlotKind */
+	uint8		ntids;			/* used entries of tids */
+	uint16		unused;
+	float		scale;			/* of the own vector */
+	float		norm;			/* length of the own vector as decoded */
+	float		err;			/* at least the distance to the true vector */
+	NodeAddr	posting;		/* first posting, or INVALID_NODE_ADDR */
+	ItemPointerData tids[NODE_INLINE_TIDS];
+} GraphNode;
+
+StaticAssertDecl(sizeof(GraphNode) == 56, "GraphNode is part of the disk format");
+
+/* A posting fills the slot of a node with heap rows. */
+typedef struct Posting
+{
+	uint8		kind;			/* SLOT_POSTING */
+	uint8		unused;
+	uint16		ntids;
+	NodeAddr	next;			/* or INVALID_NODE_ADDR */
+	ItemPointerData tids[FLEXIBLE_ARRAY_MEMBER];
+} Posting;
+
+StaticAssertDecl(offsetof(Posting, tids) == 8,
+				 "Posting is part of the disk format");
+
+/* Sizes and offsets of a node, which follow from the dimensions alone. */
+typedef struct NodeLayout
+{
+	int			dim;			/* of the user's vectors */
+	int			padded_dim;		/* of rotated vectors, multiple of 64 */
+	int			code_dim;		/* code bits an edge, multiple of 64 */
+	int			slots_per_page;
+	int			posting_tids;	/* capacity of a posting */
+	Size		addrs_off;
+	Size		t_off;
+	Size		f_off;
+	Size		norms_off;
+	Size		codes_off;
+	Size		own_off;
+	Size		fine_off;
+	Size		node_size;
+} NodeLayout;
+
+/* A rotated vector in both its forms, outside any page. */
+typedef struct OwnVector
+{
+	float		scale;
+	float		norm;
+	float		err;
+	int8	   *codes;			/* coarse digits, padded_dim */
+	int8	   *fine;			/* fine digits, or NULL where not known */
+} OwnVector;
+
+#define OWN_FINE_STEPS 254.0f
+
+extern void node_layout_init(NodeLayout *layout, int dim);
+
+extern void node_own_encode(const NodeLayout *layout, const float *rotated,
+							OwnVector *own);
+extern void node_own_decode(const NodeLayout *layout, const GraphNode *node,
+							float *rotated);
+extern void node_init(const NodeLayout *layout, GraphNode *node,
+					  const OwnVector *own);
+extern bool node_holds(const NodeLayout *layout, const GraphNode *node,
+					   const OwnVector *own);
+
+/*
+ * The codes of one edge.  unit scales f and the length into float16's range;
+ * it is a constant of the index.
+ */
+typedef struct EdgeCode
+{
+	NodeAddr	addr;
+	uint16		t;
+	uint16		f;
+	uint16		norm;
+	uint8		bits[NODE_MAX_DIM / 8 + 16];
+} EdgeCode;
+
+extern float node_unit(float norm);
+extern void edge_encode(const NodeLayout *layout, float unit,
+						const GraphNode *parent, const OwnVector *child,
+						EdgeCode *edge);
+extern void node_edge_set(const NodeLayout *layout, GraphNode *node, int lane,
+						  const EdgeCode *edge);
+extern void node_edge_clear(const NodeLayout *layout, GraphNode *node, int lane);
+
+static inline NodeAddr *
+node_addrs(const NodeLayout *layout, const GraphNode *node)
+{
+	return (NodeAddr *) ((char *) node + layout->addrs_off);
+}
+
+static inline uint16 *
+node_t(const NodeLayout *layout, const GraphNode *node)
+{
+	return (uint16 *) ((char *) node + layout->t_off);
+}
+
+static inline uint16 *
+node_f(const NodeLayout *layout, const GraphNode *node)
+{
+	return (uint16 *) ((char *) node + layout->f_off);
+}
+
+static inline uint16 *
+node_norms(const NodeLayout *layout, const GraphNode *node)
+{
+	return (uint16 *) ((char *) node + layout->norms_off);
+}
+
+static inline uint8 *
+node_codes(const NodeLayout *layout, const GraphNode *node)
+{
+	return (uint8 *) node + layout->codes_off;
+}
+
+static inline int8 *
+node_own(const NodeLayout *layout, const GraphNode *node)
+{
+	return (int8 *) node + layout->own_off;
+}
+
+static inline int8 *
+node_fine(const NodeLayout *layout, const GraphNode *node)
+{
+	return (int8 *) node + layout->fine_off;
+}
+
+/* What the fine digits add to <q, own vector>. */
+static inline float
+node_fine_ip(const NodeLayout *layout, const GraphNode *node, const float *q)
+{
+	return node->scale / OWN_FINE_STEPS *
+		kernels->dot_f32_i8(q, node_fine(layout, node), layout->padded_dim);
+}
+
+/* <a,b> of two own vectors' coarse digits. */
+static inline float
+own_dot(const NodeLayout *layout, float scale_a, const int8 *a,
+		float scale_b, const int8 *b)
+{
+	return scale_a * scale_b * (float) kernels->dot_i8(a, b, layout->padded_dim);
+}
+
+#endif							/* RECSYS_HNSW_NODE_H */

@@ -1,0 +1,544 @@
+/*
+ * hnsw_search.c
+ *		Best-first search over the graph, on the codes in the nodes.
+ *
+ * A step visits the unvisited candidate with the best estimated key: it reads
+ * one node, takes the almost exact score of the node's own vector, and scores
+ * all 32 neighbours from their codes.  A candidate met from several parents
+ * keeps the mean of its estimates, weighted by 1/f^2, since the error of an
+ * estimate grows with the residual that f measures.
+ *
+ * The pool has two tiers.  Candidates whose key is below a cutoff are in a
+ * heap; the others, most of them never needed, only lie in the array.  When
+ * the heap runs dry the cutoff is raised, when it grows beyond need it is
+ * lowered.  Nothing is ever dropped, so a search can go on until it has
+ * visited all that can be reached.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/memutils.h"
+
+#include "hnsw/hnsw_search.h"
+#include "vector/mips.h"
+
+/* Weight of an exact score among estimates. */
+#define EXACT_WEIGHT 1e30f
+
+/* Residuals shorter than this share of the unit weigh no more. */
+#define SMALLEST_F 1e-6f
+
+/* Smallest number of candidates that the heap is cut down to. */
+#define HOT_MIN 64
+
+#define NO_CANDIDATE PG_UINT32_MAX
+
+/* Candidate.place, where it is not a position in the heap */
+#define PLACE_COLD PG_UINT32_MAX
+#define PLACE_VISITED (PG_UINT32_MAX - 1)
+
+typedef struct Candidate
+{
+	NodeAddr	addr;
+	uint32		place;
+	float		weight;			/* sum of weights */
+	float		key;			/* weighted mean of the estimates */
+} Candidate;
+
+typedef struct HeapItem
+{
+	float		key;
+	uint32		candidate;
+} HeapItem;
+
+struct GraphSearch
+{
+	GraphStore *store;
+	const GraphQuery *query;
+	Measure		measure;
+	MemoryContext context;
+	int64		nvisited;
+	float		cutoff;			/* keys of cold candidates are not below it */
+	uint32		ncandidates;
+	uint32		max_candidates;
+	uint32		nheap;
+	uint32		hash_mask;		/* size of the hash table - 1 */
+	Candidate  *candidates;
+	HeapItem   *heap;			/* max_candidates */
+	uint32	   *hash;			/* candidates by address, open addressing */
+};
+
+/* What scoring a node's edges gives, copied out before its lock is dropped. */
+typedef struct ScoredEdges
+{
+	NodeAddr	addrs[NODE_DEGREE];
+	float		keys[NODE_DEGREE];
+	float		weights[NODE_DEGREE];
+} ScoredEdges;
+
+/* ----- the query ----- */
+
+GraphQuery *
+graph_query_create(const NodeLayout *layout)
+{
+	GraphQuery *query = palloc0(sizeof(GraphQuery));
+
+	query->x = palloc0(sizeof(float) * layout->padded_dim);
+	query->lut = palloc0((Size) layout->code_dim / FASTSCAN_GROUP_DIMS *
+						 FASTSCAN_GROUP_ENTRIES);
+	return query;
+}
+
+/*
+ * Set the query to a rotated vector and make its lookup table: entry b of
+ * group g stands for sum over the four dimensions of +x or -x, as the bits of
+ * b say, quantised to a byte with one step for all groups.
+ */
+void
+graph_query_set(const NodeLayout *layout, float unit, GraphQuery *query,
+				const float *rotated)
+{
+	int			ngroups = layout->code_dim / FASTSCAN_GROUP_DIMS;
+	float		widest = 0.0f;
+	float		total = 0.0f;
+	float		inverse;
+
+	memcpy(query->x, rotated, sizeof(float) * layout->padded_dim);
+	query->norm2 = kernels->dot_f32(rotated, rotated, layout->padded_dim);
+	for (int g = 0; g < ngroups; g++)
+	{
+		const float *x = rotated + g * FASTSCAN_GROUP_DIMS;
+		float		half = fabsf(x[0]) + fabsf(x[1]) + fabsf(x[2]) + fabsf(x[3]);
+
+		widest = Max(widest, half);
+		total += half;
+	}
+	query->scale.delta = unit * 2.0f * widest / 255.0f;
+	query->scale.bias = -unit * total;
+	inverse = widest > 0.0f ? 255.0f / (2.0f * widest) : 0.0f;
+	for (int g = 0; g < ngroups; g++)
+	{
+		const float *x = rotated + g * FASTSCAN_GROUP_DIMS;
+		uint8	   *lut = query->lut + g * FASTSCAN_GROUP_ENTRIES;
+
+		for (int b = 0; b < FASTSCAN_GROUP_ENTRIES; b++)
+		{
+			float		sum = 0.0f;
+
+			for (int d = 0; d < FASTSCAN_GROUP_DIMS; d++)
+				sum += (b >> d & 1) ? fabsf(x[d]) + x[d] : fabsf(x[d]) - x[d];
+			lut[b] = (uint8) Min(sum * inverse + 0.5f, 255.0f);
+		}
+	}
+}
+
+float
+graph_search_key(const GraphStore *store, Measure measure, float query_norm2,
+				 float ip, float norm)
+{
+	if (measure == MEASURE_IP)
+		return -ip;
+	return mips_distance2(ip, query_norm2, norm * norm, store->radius2);
+}
+
+/* ----- the pool ----- */
+
+/* A search over a store; it may be begun many times. */
+GraphSearch *
+graph_search_create(GraphStore *store)
+{
+	GraphSearch *search = palloc0(sizeof(GraphSearch));
+
+	search->store = store;
+	search->context = CurrentMemoryContext;
+	search->max_candidates = 4096;
+	search->hash_mask = 2 * search->max_candidates - 1;
+	search->candidates = palloc(sizeof(Candidate) * search->max_candidates);
+	search->heap = palloc(sizeof(HeapItem) * search->max_candidates);
+	search->hash = palloc(sizeof(uint32) * (search->hash_mask + 1));
+	return search;
+}
+
+/* Forget all candidates and search for another query. */
+void
+graph_search_begin(GraphSearch *search, const GraphQuery *query,
+				   Measure measure)
+{
+	search->query = query;
+	search->measure = measure;
+	search->nvisited = 0;
+	search->cutoff = INFINITY;
+	search->ncandidates = 0;
+	search->nheap = 0;
+	memset(search->hash, 0xFF, sizeof(uint32) * (search->hash_mask + 1));
+}
+
+int64
+graph_search_nvisited(const GraphSearch *search)
+{
+	return search->nvisited;
+}
+
+/* The hash slot of an address: where it is, or where it would go. */
+static inline uint32 *
+hash_slot(const GraphSearch *search, NodeAddr addr)
+{
+	uint32		i = (addr * 0x9E3779B1u) >> 7;
+
+	for (;; i++)
+	{
+		uint32	   *slot = &search->hash[i & search->hash_mask];
+
+		if (*slot == NO_CANDIDATE || search->candidates[*slot].addr == addr)
+			return slot;
+	}
+}
+
+/* Double the room for candidates. */
+static void
+pool_grow(GraphSearch *search)
+{
+	Size		n = (Size) search->max_candidates * 2;
+
+	if (n > PG_UINT32_MAX / 4)
+		elog(ERROR, "too many candidates in an index scan");
+	search->candidates = repalloc_huge(search->candidates, n * sizeof(Candidate));
+	search->heap = repalloc_huge(search->heap, n * sizeof(HeapItem));
+	search->hash = repalloc_huge(search->hash, 2 * n * sizeof(uint32));
+	search->max_candidates = (uint32) n;
+	search->hash_mask = (uint32) (2 * n - 1);
+	memset(search->hash, 0xFF, 2 * n * sizeof(uint32));
+	for (uint32 i = 0; i < search->ncandidates; i++)
+		*hash_slot(search, search->candidates[i].addr) = i;
+}
+
+/* A new candidate, cold and without an estimate, for a free hash slot. */
+static Candidate *
+pool_add(GraphSearch *search, NodeAddr addr, uint32 *slot)
+{
+	Candidate  *c;
+
+	if (search->ncandidates == search->max_candidates)
+	{
+		pool_grow(search);
+		slot = hash_slot(search, addr);
+	}
+	*slot = search->ncandidates;
+	c = &search->candidates[search->ncandidates++];
+	c->addr = addr;
+	c->place = PLACE_COLD;
+	c->weight = 0.0f;
+	c->key = 0.0f;
+	return c;
+}
+
+static inline void
+heap_put(GraphSearch *search, uint32 place, HeapItem item)
+{
+	search->heap[place] = item;
+	search->candidates[item.candidate].place = place;
+}
+
+static void
+heap_sift_up(GraphSearch *search, uint32 place, HeapItem item)
+{
+	while (place > 0)
+	{
+		uint32		parent = (place - 1) / 2;
+
+		if (search->heap[parent].key <= item.key)
+			break;
+		heap_put(search, place, search->heap[parent]);
+		place = parent;
+	}
+	heap_put(search, place, item);
+}
+
+static void
+heap_sift_down(GraphSearch *search, uint32 place, HeapItem item)
+{
+	for (;;)
+	{
+		uint32		child = 2 * place + 1;
+
+		if (child >= search->nheap)
+			break;
+		if (child + 1 < search->nheap &&
+			search->heap[child + 1].key < search->heap[child].key)
+			child++;
+		if (search->heap[child].key >= item.key)
+			break;
+		heap_put(search, place, search->heap[child]);
+		place = child;
+	}
+	heap_put(search, place, item);
+}
+
+/* Put a candidate whose key has changed into its place. */
+static void
+pool_place(GraphSearch *search, Candidate *c)
+{
+	HeapItem	item = {c->key, (uint32) (c - search->candidates)};
+
+	if (c->place == PLACE_COLD)
+	{
+		if (c->key < search->cutoff)
+			heap_sift_up(search, search->nheap++, item);
+	}
+	else if (c->key < search->heap[c->place].key)
+		heap_sift_up(search, c->place, item);
+	else
+		heap_sift_down(search, c->place, item);
+}
+
+/* The k-th smallest of n floats (k from 0), which are reordered. */
+static float
+select_kth(float *keys, uint32 n, uint32 k)
+{
+	uint32		lo = 0;
+	uint32		hi = n - 1;
+
+	while (lo < hi)
+	{
+		float		pivot = keys[lo + (hi - lo) / 2];
+		uint32		i = lo;
+		uint32		j = hi;
+
+		while (i <= j)
+		{
+			while (keys[i] < pivot)
+				i++;
+			while (keys[j] > pivot)
+				j--;
+			if (i > j)
+				break;
+			{
+				float		swap = keys[i];
+
+				keys[i++] = keys[j];
+				keys[j] = swap;
+			}
+			if (j == 0)
+				break;
+			j--;
+		}
+		if (k <= j)
+			hi = j;
+		else if (k >= i)
+			lo = i;
+		else
+			break;
+	}
+	return keys[k];
+}
+
+/*
+ * Move the cutoff so that about twice the visited count of candidates lie
+ * below it, and fill the heap with just those.
+ */
+static void
+pool_rebalance(GraphSearch *search)
+{
+	uint32		want = (uint32) Min(HOT_MIN + search->nvisited,
+									(int64) search->max_candidates);
+	uint32		nopen = 0;
+	float	   *keys = MemoryContextAllocHuge(search->context,
+											  sizeof(float) * (search->ncandidates + 1));
+
+	for (uint32 i = 0; i < search->ncandidates; i++)
+		if (search->candidates[i].place != PLACE_VISITED)
+			keys[nopen++] = search->candidates[i].key;
+	search->cutoff = nopen > want ? select_kth(keys, nopen, want) : INFINITY;
+	pfree(keys);
+
+	search->nheap = 0;
+	for (uint32 i = 0; i < search->ncandidates; i++)
+	{
+		Candidate  *c = &search->candidates[i];
+
+		if (c->place == PLACE_VISITED)
+			continue;
+		c->place = PLACE_COLD;
+		pool_place(search, c);
+	}
+	/* equal keys may leave nothing strictly below the cutoff */
+	if (search->nheap == 0 && nopen > 0)
+	{
+		search->cutoff = INFINITY;
+		for (uint32 i = 0; i < search->ncandidates; i++)
+			if (search->candidates[i].place == PLACE_COLD)
+				pool_place(search, &search->candidates[i]);
+	}
+}
+
+/* Whether the heap's first is not the best unvisited candidate, or may not be. */
+static inline bool
+pool_is_stale(const GraphSearch *search)
+{
+	return search->nheap == 0 || search->heap[0].key >= search->cutoff ||
+		search->nheap > 4 * (HOT_MIN + search->nvisited);
+}
+
+/* Take the best unvisited candidate, or NULL where all have been visited. */
+static Candidate *
+pool_pop(GraphSearch *search)
+{
+	Candidate  *c;
+
+	if (pool_is_stale(search))
+		pool_rebalance(search);
+	if (search->nheap == 0)
+		return NULL;
+	c = &search->candidates[search->heap[0].candidate];
+	c->place = PLACE_VISITED;
+	search->nheap--;
+	if (search->nheap > 0)
+		heap_sift_down(search, 0, search->heap[search->nheap]);
+	return c;
+}
+
+/* Add an estimate of a candidate's key to what is known of it. */
+static inline void
+pool_estimate(GraphSearch *search, NodeAddr addr, float key, float weight)
+{
+	uint32	   *slot = hash_slot(search, addr);
+	Candidate  *c;
+
+	if (*slot == NO_CANDIDATE)
+		c = pool_add(search, addr, slot);
+	else
+	{
+		c = &search->candidates[*slot];
+		if (c->place == PLACE_VISITED)
+			return;
+	}
+	c->weight += weight;
+	c->key += (key - c->key) * (weight / c->weight);
+	pool_place(search, c);
+}
+
+/* ----- the walk ----- */
+
+/* Add a node from which to enter the graph, with its exact score. */
+void
+graph_search_enter(GraphSearch *search, NodeAddr addr, float ip, float norm)
+{
+	float		key = graph_search_key(search->store, search->measure,
+									   search->query->norm2, ip, norm);
+
+	pool_estimate(search, addr, key, EXACT_WEIGHT);
+}
+
+/*
+ * Count a node as visited that the caller has read by other means.  Returns
+ * false where it already was.  No step may follow.
+ */
+bool
+graph_search_mark(GraphSearch *search, NodeAddr addr)
+{
+	uint32	   *slot = hash_slot(search, addr);
+	Candidate  *c;
+
+	if (*slot == NO_CANDIDATE)
+		c = pool_add(search, addr, slot);
+	else
+		c = &search->candidates[*slot];
+	if (c->place == PLACE_VISITED)
+		return false;
+	c->place = PLACE_VISITED;
+	search->nvisited++;
+	return true;
+}
+
+/*
+ * Score the edges of an open node whose own score is known.  A key is linear
+ * in the inner product, so a mean of keys is the key of the mean.
+ */
+static void
+score_edges(const GraphSearch *search, const GraphNode *node, float own_ip,
+			ScoredEdges *edges)
+{
+	const NodeLayout *layout = &search->store->layout;
+	EdgeScale	scale = search->query->scale;
+	uint32		sums[NODE_DEGREE];
+	float		ips[NODE_DEGREE];
+	float		norms[NODE_DEGREE];
+	float		unit = search->store->unit;
+
+	scale.qp = own_ip;
+	kernels->fastscan_block(node_codes(layout, node), search->query->lut,
+							layout->code_dim / FASTSCAN_GROUP_DIMS, sums);
+	kernels->edge_scores(sums, node_t(layout, node), node_f(layout, node),
+						 &scale, ips);
+	kernels->f16_to_f32(node_f(layout, node), edges->weights, NODE_DEGREE);
+	memcpy(edges->addrs, node_addrs(layout, node), sizeof(edges->addrs));
+	for (int i = 0; i < NODE_DEGREE; i++)
+	{
+		float		f = Max(edges->weights[i], SMALLEST_F);
+
+		edges->weights[i] = 1.0f / (f * f);
+	}
+	if (search->measure == MEASURE_IP)
+	{
+		for (int i = 0; i < NODE_DEGREE; i++)
+			edges->keys[i] = -ips[i];
+		return;
+	}
+	kernels->f16_to_f32(node_norms(layout, node), norms, NODE_DEGREE);
+	for (int i = 0; i < NODE_DEGREE; i++)
+		edges->keys[i] = graph_search_key(search->store, MEASURE_L2,
+										  search->query->norm2, ips[i],
+										  norms[i] * unit);
+}
+
+/*
+ * Visit the best unvisited candidate and tell what it is; returns false when
+ * no candidate is left.  The visit may be of a slot that is no node any more.
+ * own, where not NULL, receives a copy of the own vector's coarse digits, and
+ * the score then goes by them alone.
+ */
+bool
+graph_search_step(GraphSearch *search, Visit *visit, int8 *own)
+{
+	GraphStore *store = search->store;
+	const NodeLayout *layout = &store->layout;
+	Candidate  *c = pool_pop(search);
+	ScoredEdges edges;
+	const GraphNode *node;
+	float		coarse;
+
+	if (c == NULL)
+		return false;
+	CHECK_FOR_INTERRUPTS();
+	search->nvisited++;
+	visit->addr = c->addr;
+	node = store->ops->read(store, visit->addr);
+	visit->header = *node;
+	if (node->kind != SLOT_NODE && node->kind != SLOT_TOMBSTONE)
+	{
+		store->ops->read_end(store);
+		return true;
+	}
+	coarse = node->scale * kernels->dot_f32_i8(search->query->x,
+											   node_own(layout, node),
+											   layout->padded_dim);
+	visit->ip = coarse;
+	if (own == NULL)
+		visit->ip += node_fine_ip(layout, node, search->query->x);
+	else
+		memcpy(own, node_own(layout, node), layout->padded_dim);
+	score_edges(search, node, coarse, &edges);
+	store->ops->read_end(store);
+
+	visit->key = graph_search_key(store, search->measure, search->query->norm2,
+								  visit->ip, visit->header.norm);
+	for (int i = 0; i < NODE_DEGREE; i++)
+		if (edges.addrs[i] != INVALID_NODE_ADDR)
+			pool_estimate(search, edges.addrs[i], edges.keys[i],
+						  edges.weights[i]);
+	if (search->nheap > 0)
+		store->ops->prefetch(store,
+							 search->candidates[search->heap[0].candidate].addr);
+	return true;
+}

@@ -1,0 +1,49 @@
+/*
+ * hnsw_search.h
+ *		Best-first search over the graph, on the codes in the nodes.
+ */
+#ifndef RECSYS_HNSW_SEARCH_H
+#define RECSYS_HNSW_SEARCH_H
+
+#include "hnsw/hnsw_store.h"
+
+/*
+ * What is searched for.  A query is made once and may serve several searches.
+ */
+typedef struct GraphQuery
+{
+	float	   *x;				/* rotated, padded_dim */
+	float		norm2;
+	uint8	   *lut;			/* FastScan table, code_dim / 4 x 16 */
+	EdgeScale	scale;			/* delta and bias of the table */
+} GraphQuery;
+
+/* A node that the search has visited. */
+typedef struct Visit
+{
+	NodeAddr	addr;
+	GraphNode	header;			/* copy */
+	float		ip;				/* <q, own vector>, see graph_search_step */
+	float		key;			/* in the measure of the search */
+} Visit;
+
+typedef struct GraphSearch GraphSearch;
+
+extern GraphQuery *graph_query_create(const NodeLayout *layout);
+extern void graph_query_set(const NodeLayout *layout, float unit,
+							GraphQuery *query, const float *rotated);
+
+extern GraphSearch *graph_search_create(GraphStore *store);
+extern void graph_search_begin(GraphSearch *search, const GraphQuery *query,
+							   Measure measure);
+extern void graph_search_enter(GraphSearch *search, NodeAddr addr, float ip,
+							   float norm);
+extern bool graph_search_step(GraphSearch *search, Visit *visit, int8 *own);
+extern bool graph_search_mark(GraphSearch *search, NodeAddr addr);
+extern int64 graph_search_nvisited(const GraphSearch *search);
+
+/* The key of an item of length norm with inner product ip. */
+extern float graph_search_key(const GraphStore *store, Measure measure,
+							  float query_norm2, float ip, float norm);
+
+#endif							/* RECSYS_HNSW_SEARCH_H */

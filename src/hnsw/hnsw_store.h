@@ -1,0 +1,65 @@
+/*
+ * hnsw_store.h
+ *		Where nodes live: one interface for pages and for a build's memory.
+ *
+ * Search and linking know nothing of buffers: they read and edit nodes through
+ * a store.  A store holds at most one node open, so no two locks are ever
+ * held at once and no order of locks is needed.
+ */
+#ifndef RECSYS_HNSW_STORE_H
+#define RECSYS_HNSW_STORE_H
+
+#include "hnsw/hnsw_node.h"
+
+typedef struct GraphStore GraphStore;
+
+typedef struct GraphStoreOps
+{
+	/*
+	 * Open a slot for reading.  On pages it is share locked until read_end;
+	 * in memory lanes may change under the reader, but every address is valid
+	 * at any time.  A slot of a kind other than SLOT_NODE is returned as
+	 * well.
+	 */
+	const GraphNode *(*read) (GraphStore *store, NodeAddr addr);
+	void		(*read_end) (GraphStore *store);
+
+	/* Open a slot for writing, alone; changes show after edit_end. */
+	GraphNode  *(*edit) (GraphStore *store, NodeAddr addr);
+	void		(*edit_end) (GraphStore *store, bool changed);
+
+	/* Take a free slot and open it for writing; its contents mean nothing. */
+	GraphNode  *(*alloc) (GraphStore *store, NodeAddr *addr);
+
+	/* Hint that a slot will be read soon. */
+	void		(*prefetch) (GraphStore *store, NodeAddr addr);
+} GraphStoreOps;
+
+struct GraphStore
+{
+	const GraphStoreOps *ops;
+	NodeLayout	layout;
+	Metric		metric;
+	float		unit;			/* see EdgeCode */
+	float		radius2;		/* M^2 of the augmentation, 0 without one */
+};
+
+/* The store of an index's pages. */
+typedef struct PageStore
+{
+	GraphStore	base;
+	Relation	index;
+	PageWal		wal;
+	Buffer		buffer;			/* pinned, or InvalidBuffer */
+	BlockNumber last_block;		/* highest block known to exist */
+	PageEdit	edit;
+	uint64		nreads;			/* buffer accesses of read */
+} PageStore;
+
+struct HnswMeta;
+
+extern void page_store_init(PageStore *store, Relation index,
+							const struct HnswMeta *meta, PageWal wal);
+extern void page_store_close(PageStore *store);
+
+#endif							/* RECSYS_HNSW_STORE_H */

@@ -1,0 +1,101 @@
+/*
+ * index_page.c
+ *		What every page of our indexes has, and the only way to change one.
+ *
+ * In normal running an edit is one generic WAL record.  A build changes
+ * buffers directly and logs the whole file at its end.
+ */
+#include "postgres.h"
+
+#include "utils/rel.h"
+
+#include "index/index_page.h"
+
+/* Make an empty page with the given tag. */
+void
+page_format(Page page, PageTag tag)
+{
+	PageInit(page, BLCKSZ, sizeof(PageTag));
+	*page_tag(page) = tag;
+	((PageHeader) page)->pd_lower = ((PageHeader) page)->pd_special;
+	((PageHeader) page)->pd_upper = ((PageHeader) page)->pd_special;
+}
+
+/*
+ * Error ERRCODE_INDEX_CORRUPTED unless the page has the expected tag.  The
+ * caller holds a content lock.
+ */
+void
+page_check(Relation index, Buffer buffer, PageTag expected)
+{
+	Page		page = BufferGetPage(buffer);
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	const PageTag *tag;
+
+	if (PageIsNew(page) ||
+		PageGetSpecialSize(page) != MAXALIGN(sizeof(PageTag)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has an empty or foreign page at block %u",
+						RelationGetRelationName(index), block),
+				 errhint("REINDEX the index.")));
+	tag = page_tag(page);
+	if (tag->magic != expected.magic || tag->kind != expected.kind)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has a page of another kind at block %u",
+						RelationGetRelationName(index), block),
+				 errdetail("Expected magic %04x kind %u, found magic %04x kind %u.",
+						   expected.magic, expected.kind,
+						   tag->magic, tag->kind),
+				 errhint("REINDEX the index.")));
+	if (tag->version != expected.version)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has page format %u at block %u, this version reads format %u",
+						RelationGetRelationName(index), tag->version, block,
+						expected.version),
+				 errhint("REINDEX the index.")));
+}
+
+/*
+ * Begin to change the page of a pinned and exclusively locked buffer.  The
+ * page returned may be a copy.
+ */
+Page
+page_edit_begin(PageEdit *edit, Relation index, Buffer buffer, PageWal wal)
+{
+	edit->buffer = buffer;
+	if (wal == PAGE_WAL_GENERIC)
+	{
+		int			flags = PageIsNew(BufferGetPage(buffer)) ?
+		GENERIC_XLOG_FULL_IMAGE : 0;
+
+		edit->xlog = GenericXLogStart(index);
+		edit->page = GenericXLogRegisterBuffer(edit->xlog, buffer, flags);
+	}
+	else
+	{
+		edit->xlog = NULL;
+		edit->page = BufferGetPage(buffer);
+	}
+	return edit->page;
+}
+
+/*
+ * End an edit: log it and mark the buffer dirty, or forget it.  An edit that
+ * is forgotten must not have written, since a build has no copy to drop.
+ */
+void
+page_edit_end(PageEdit *edit, bool changed)
+{
+	if (edit->xlog != NULL)
+	{
+		if (changed)
+			GenericXLogFinish(edit->xlog);
+		else
+			GenericXLogAbort(edit->xlog);
+	}
+	else if (changed)
+		MarkBufferDirty(edit->buffer);
+}

@@ -1,0 +1,69 @@
+/*
+ * index_page.h
+ *		What every page of our indexes has, and the only way to change one.
+ *
+ *		| PageHeader | content ...                         | PageTag |
+ *
+ * pd_lower is kept at the end of the content area: generic WAL leaves out
+ * what lies between pd_lower and pd_upper.
+ */
+#ifndef RECSYS_INDEX_PAGE_H
+#define RECSYS_INDEX_PAGE_H
+
+#include "access/generic_xlog.h"
+#include "storage/bufmgr.h"
+#include "storage/bufpage.h"
+#include "utils/relcache.h"
+
+/* The special space of a page: which access method, format and kind. */
+typedef struct PageTag
+{
+	uint16		magic;			/* one a kind of index */
+	uint8		version;		/* of the page format */
+	uint8		kind;			/* meaning is the access method's */
+	uint32		unused;
+} PageTag;
+
+StaticAssertDecl(sizeof(PageTag) == 8, "PageTag is part of the disk format");
+
+#define PAGE_CONTENT_SIZE \
+	(BLCKSZ - MAXALIGN(SizeOfPageHeaderData) - MAXALIGN(sizeof(PageTag)))
+
+/* How changes reach the WAL. */
+typedef enum PageWal
+{
+	PAGE_WAL_GENERIC,			/* each edit is one generic WAL record */
+	PAGE_WAL_AT_END				/* a build: all pages are logged when done */
+} PageWal;
+
+/*
+ * An edit of one page.  The caller holds a pin and an exclusive content lock
+ * on the buffer from begin to end; changes show only after page_edit_end.
+ */
+typedef struct PageEdit
+{
+	Buffer		buffer;
+	Page		page;			/* write here */
+	GenericXLogState *xlog;		/* NULL in a build */
+} PageEdit;
+
+extern void page_format(Page page, PageTag tag);
+extern void page_check(Relation index, Buffer buffer, PageTag expected);
+
+extern Page page_edit_begin(PageEdit *edit, Relation index, Buffer buffer,
+							PageWal wal);
+extern void page_edit_end(PageEdit *edit, bool changed);
+
+static inline PageTag *
+page_tag(Page page)
+{
+	return (PageTag *) PageGetSpecialPointer(page);
+}
+
+static inline char *
+page_content(Page page)
+{
+	return (char *) page + MAXALIGN(SizeOfPageHeaderData);
+}
+
+#endif							/* RECSYS_INDEX_PAGE_H */
