@@ -20,7 +20,7 @@ typedef struct VectorCoder
 } VectorCoder;
 
 extern VectorCoder *coder_create(int dim, Metric metric);
-extern void coder_rotate(VectorCoder *coder, const Vector *vector);
+extern double coder_rotate_query(VectorCoder *coder, const Vector *query);
 extern void coder_encode(VectorCoder *coder, const Vector *vector);
 extern void coder_check_dim(Relation index, int dim);
 

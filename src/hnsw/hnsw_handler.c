@@ -45,8 +45,8 @@ static bytea *
 hnsw_options(Datum reloptions, bool validate)
 {
 	static const relopt_parse_elt table[] = {
-		{"ef_construction", RELOPT_TYPE_INT,
-		offsetof(HnswOptions, ef_construction)}
+		{.optname = "ef_construction", .opttype = RELOPT_TYPE_INT,
+		.offset = offsetof(HnswOptions, ef_construction)}
 	};
 
 	return (bytea *) build_reloptions(reloptions, validate, hnsw_relopt_kind,

@@ -8,8 +8,8 @@
 
 #include "hnsw/hnsw_node.h"
 
-/* Lengths below this share of nothing are taken as zero. */
-#define TINY_NORM 1e-20f
+/* Lengths below this are taken as zero; their squares would underflow. */
+#define TINY_NORM 1e-18f
 
 /*
  * Compute sizes and offsets for vectors of dim elements.  The code takes one
@@ -130,7 +130,7 @@ edge_encode(const NodeLayout *layout, float unit, const GraphNode *parent,
 	const int8 *y = child->codes;
 	float		norm2 = own_dot(layout, parent->scale, p, parent->scale, p);
 	float		ip = own_dot(layout, parent->scale, p, child->scale, y);
-	float		t = norm2 > TINY_NORM ? ip / norm2 : 0.0f;
+	float		t = norm2 > TINY_NORM * TINY_NORM ? ip / norm2 : 0.0f;
 	float		factors[2];
 	float		tp;
 	float		sum = 0.0f;

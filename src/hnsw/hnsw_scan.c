@@ -212,11 +212,11 @@ scan_set_query(IndexScanDesc scan, HnswScan *so)
 	if (so->null_query)
 		memset(coder->rotated, 0, sizeof(float) * coder->layout.padded_dim);
 	else
-		coder_rotate(coder, DatumGetVector(key->sk_argument));
+		so->query_norm = coder_rotate_query(coder,
+											DatumGetVector(key->sk_argument));
 	so->query = graph_query_create(&so->store.base.layout);
 	graph_query_set(&so->store.base.layout, so->store.base.unit, so->query,
 					coder->rotated);
-	so->query_norm = sqrt(so->query->norm2);
 }
 
 /* Enter the graph from the best entries. */

@@ -50,14 +50,15 @@ static const struct
 {
 	const char *name;
 	bool		normalizes;
+	bool		scales_query;
 	Measure		query_measure;
 	double		(*lower_bound) (const ScoredVector *s);
 }			metrics[] =
 
 {
-	[METRIC_IP] = {"inner product", false, MEASURE_IP, lower_bound_ip},
-	[METRIC_L2] = {"l2", false, MEASURE_L2, lower_bound_l2},
-	[METRIC_COSINE] = {"cosine", true, MEASURE_L2, lower_bound_cosine},
+	[METRIC_IP] = {"inner product", false, true, MEASURE_IP, lower_bound_ip},
+	[METRIC_L2] = {"l2", false, false, MEASURE_L2, lower_bound_l2},
+	[METRIC_COSINE] = {"cosine", true, true, MEASURE_L2, lower_bound_cosine},
 };
 
 /* The metric of an index of one of our access methods. */
@@ -85,6 +86,12 @@ metric_normalizes(Metric metric)
 	return metrics[metric].normalizes;
 }
 
+bool
+metric_scales_query(Metric metric)
+{
+	return metrics[metric].scales_query;
+}
+
 Measure
 metric_query_measure(Metric metric)
 {
@@ -97,13 +104,13 @@ metric_lower_bound(Metric metric, const ScoredVector *scored)
 	return metrics[metric].lower_bound(scored);
 }
 
-/* |<q,x> - <q,x^>| <= |q| |x - x^|. */
+/* <q,x> <= <q,x^> + |q| |x - x^|. */
 static double
 lower_bound_ip(const ScoredVector *s)
 {
 	double		rounding = METRIC_ROUNDING * (s->norm + s->err);
 
-	return -s->ip - s->query_norm * (s->err + rounding);
+	return -s->query_norm * (s->ip + s->err + rounding);
 }
 
 /* |q - x| >= |q - x^| - |x - x^|; the square suffers from cancellation. */
@@ -130,5 +137,5 @@ lower_bound_cosine(const ScoredVector *s)
 		return 0.0;
 	if (s->norm == 0.0)
 		return INFINITY;
-	return 1.0 - s->ip / s->query_norm - s->err - METRIC_ROUNDING;
+	return 1.0 - s->ip - s->err - METRIC_ROUNDING;
 }

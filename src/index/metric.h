@@ -37,19 +37,22 @@ extern const char *metric_name(Metric metric);
 /* Whether vectors are scaled to length 1 before they are stored. */
 extern bool metric_normalizes(Metric metric);
 
+/* Whether queries are scaled to length 1, which does not change their order. */
+extern bool metric_scales_query(Metric metric);
+
 /* The measure in which a query of this metric searches. */
 extern Measure metric_query_measure(Metric metric);
 
 /*
  * Facts about one stored vector x^ and a query q, from which the distance that
- * the operator reports is bounded: all in the units of the stored vectors.
+ * the operator reports is bounded.
  */
 typedef struct ScoredVector
 {
-	double		ip;				/* <q, x^> */
+	double		ip;				/* <q, x^>, q scaled as the metric has it */
 	double		norm;			/* |x^| */
 	double		err;			/* at least |x - x^| */
-	double		query_norm;		/* |q| */
+	double		query_norm;		/* |q| before it was scaled */
 } ScoredVector;
 
 /*
