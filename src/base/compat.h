@@ -84,6 +84,17 @@ compat_extend_relation(Relation rel, ForkNumber fork)
 #else
 #define compat_json_lex(text) makeJsonLexContext((text), true)
 #endif
+/* The number that names the file of a relation, and a look at a buffer. */
+#if PG_VERSION_NUM >= 160000
+#define compat_file_number(rel) ((rel)->rd_locator.relNumber)
+#define compat_read_recent_buffer(rel, block, buffer) \
+	ReadRecentBuffer((rel)->rd_locator, MAIN_FORKNUM, block, buffer)
+#else
+#define compat_file_number(rel) ((rel)->rd_node.relNode)
+#define compat_read_recent_buffer(rel, block, buffer) \
+	ReadRecentBuffer((rel)->rd_node, MAIN_FORKNUM, block, buffer)
+#endif
+
 #include "access/amapi.h"
 
 /* Whether IndexInfo already says how many workers to use. */

@@ -254,8 +254,5 @@ arena_alloc(GraphStore *base, NodeAddr *addr)
 static void
 arena_prefetch(GraphStore *base, NodeAddr addr)
 {
-	const char *slot = (const char *) arena_slot((Arena *) base, addr);
-
-	for (Size off = 0; off < base->layout.own_off; off += 64)
-		__builtin_prefetch(slot + off);
+	node_prefetch(&base->layout, arena_slot((Arena *) base, addr));
 }

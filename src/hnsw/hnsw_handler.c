@@ -45,7 +45,7 @@ static bytea *
 hnsw_options(Datum reloptions, bool validate)
 {
 	static const relopt_parse_elt table[] = {
-		{.optname = "ef_construction", .opttype = RELOPT_TYPE_INT,
+		{.optname = "ef_construction",.opttype = RELOPT_TYPE_INT,
 		.offset = offsetof(HnswOptions, ef_construction)}
 	};
 

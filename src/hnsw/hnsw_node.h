@@ -218,6 +218,14 @@ node_fine(const NodeLayout *layout, const GraphNode *node)
 	return (int8 *) node + layout->fine_off;
 }
 
+/* Bring what a visit reads of a node to the processor's caches. */
+static inline void
+node_prefetch(const NodeLayout *layout, const void *node)
+{
+	for (Size off = 0; off < layout->node_size; off += 64)
+		__builtin_prefetch((const char *) node + off);
+}
+
 /* What the fine digits add to <q, own vector>. */
 static inline float
 node_fine_ip(const NodeLayout *layout, const GraphNode *node, const float *q)

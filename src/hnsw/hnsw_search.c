@@ -513,6 +513,10 @@ graph_search_step(GraphSearch *search, Visit *visit, int8 *own)
 	CHECK_FOR_INTERRUPTS();
 	search->nvisited++;
 	visit->addr = c->addr;
+	/* the next step's node, unless this one leads to a better */
+	if (search->nheap > 0)
+		store->ops->prefetch(store,
+							 search->candidates[search->heap[0].candidate].addr);
 	node = store->ops->read(store, visit->addr);
 	visit->header = *node;
 	if (node->kind != SLOT_NODE && node->kind != SLOT_TOMBSTONE)
@@ -537,8 +541,5 @@ graph_search_step(GraphSearch *search, Visit *visit, int8 *own)
 		if (edges.addrs[i] != INVALID_NODE_ADDR)
 			pool_estimate(search, edges.addrs[i], edges.keys[i],
 						  edges.weights[i]);
-	if (search->nheap > 0)
-		store->ops->prefetch(store,
-							 search->candidates[search->heap[0].candidate].addr);
 	return true;
 }

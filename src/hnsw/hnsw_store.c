@@ -14,6 +14,7 @@
 #include "base/compat.h"
 #include "hnsw/hnsw_meta.h"
 #include "hnsw/hnsw_store.h"
+#include "index/buffer_hint.h"
 
 static const GraphNode *page_store_read(GraphStore *base, NodeAddr addr);
 static void page_store_read_end(GraphStore *base);
@@ -89,8 +90,8 @@ page_store_lock(PageStore *store, BlockNumber block, int mode)
 	if (!BufferIsValid(store->buffer) ||
 		BufferGetBlockNumber(store->buffer) != block)
 	{
-		store->buffer = ReleaseAndReadBuffer(store->buffer, store->index, block);
-		store->nreads++;
+		page_store_close(store);
+		store->buffer = buffer_hint_read(store->index, block);
 	}
 	LockBuffer(store->buffer, mode);
 	page_check(store->index, store->buffer, hnsw_tag(HNSW_PAGE_NODES));
@@ -135,9 +136,18 @@ page_store_edit_end(GraphStore *base, bool changed)
 	LockBuffer(store->buffer, BUFFER_LOCK_UNLOCK);
 }
 
+/* Bring a slot to the processor's caches if its page is where it last was. */
 static void
 page_store_prefetch(GraphStore *base, NodeAddr addr)
 {
+	PageStore  *store = (PageStore *) base;
+	const char *page = buffer_hint_address(store->index, node_addr_block(addr));
+
+	if (page == NULL)
+		return;
+	__builtin_prefetch(page);
+	node_prefetch(&base->layout, page + PAGE_CONTENT_OFFSET +
+				  node_addr_slot(addr) * base->layout.node_size);
 }
 
 /*

@@ -53,7 +53,6 @@ typedef struct PageStore
 	Buffer		buffer;			/* pinned, or InvalidBuffer */
 	BlockNumber last_block;		/* highest block known to exist */
 	PageEdit	edit;
-	uint64		nreads;			/* buffer accesses of read */
 } PageStore;
 
 struct HnswMeta;

@@ -15,10 +15,10 @@
 void
 page_format(Page page, PageTag tag)
 {
-	PageInit(page, BLCKSZ, sizeof(PageTag));
+	PageInit(page, BLCKSZ, 0);
 	*page_tag(page) = tag;
-	((PageHeader) page)->pd_lower = ((PageHeader) page)->pd_special;
-	((PageHeader) page)->pd_upper = ((PageHeader) page)->pd_special;
+	((PageHeader) page)->pd_lower = BLCKSZ;
+	((PageHeader) page)->pd_upper = BLCKSZ;
 }
 
 /*
@@ -32,8 +32,7 @@ page_check(Relation index, Buffer buffer, PageTag expected)
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	const PageTag *tag;
 
-	if (PageIsNew(page) ||
-		PageGetSpecialSize(page) != MAXALIGN(sizeof(PageTag)))
+	if (PageIsNew(page) || ((PageHeader) page)->pd_lower != BLCKSZ)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
 				 errmsg("index \"%s\" has an empty or foreign page at block %u",

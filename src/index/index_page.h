@@ -2,10 +2,12 @@
  * index_page.h
  *		What every page of our indexes has, and the only way to change one.
  *
- *		| PageHeader | content ...                         | PageTag |
+ *		| PageHeader | PageTag | content ...                         |
  *
- * pd_lower is kept at the end of the content area: generic WAL leaves out
- * what lies between pd_lower and pd_upper.
+ * The tag is next to the header, and not in special space at the page's end,
+ * so that checking it touches no other cache line.  pd_lower is kept at the
+ * end of the page: generic WAL leaves out what lies between pd_lower and
+ * pd_upper.
  */
 #ifndef RECSYS_INDEX_PAGE_H
 #define RECSYS_INDEX_PAGE_H
@@ -15,7 +17,7 @@
 #include "storage/bufpage.h"
 #include "utils/relcache.h"
 
-/* The special space of a page: which access method, format and kind. */
+/* Which access method, format and kind a page is of. */
 typedef struct PageTag
 {
 	uint16		magic;			/* one a kind of index */
@@ -26,8 +28,9 @@ typedef struct PageTag
 
 StaticAssertDecl(sizeof(PageTag) == 8, "PageTag is part of the disk format");
 
-#define PAGE_CONTENT_SIZE \
-	(BLCKSZ - MAXALIGN(SizeOfPageHeaderData) - MAXALIGN(sizeof(PageTag)))
+#define PAGE_CONTENT_OFFSET \
+	(MAXALIGN(SizeOfPageHeaderData) + MAXALIGN(sizeof(PageTag)))
+#define PAGE_CONTENT_SIZE (BLCKSZ - PAGE_CONTENT_OFFSET)
 
 /* How changes reach the WAL. */
 typedef enum PageWal
@@ -57,13 +60,13 @@ extern void page_edit_end(PageEdit *edit, bool changed);
 static inline PageTag *
 page_tag(Page page)
 {
-	return (PageTag *) PageGetSpecialPointer(page);
+	return (PageTag *) ((char *) page + MAXALIGN(SizeOfPageHeaderData));
 }
 
 static inline char *
 page_content(Page page)
 {
-	return (char *) page + MAXALIGN(SizeOfPageHeaderData);
+	return (char *) page + PAGE_CONTENT_OFFSET;
 }
 
 #endif							/* RECSYS_INDEX_PAGE_H */

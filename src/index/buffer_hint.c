@@ -1,0 +1,66 @@
+/*
+ * buffer_hint.c
+ *		Where this backend last saw a page in shared buffers.
+ *
+ * The table is direct-mapped, of fixed size, and private to the backend.  A
+ * wrong hint costs a look-up that would have been made anyway.
+ */
+#include "postgres.h"
+
+#include "pgstat.h"
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "index/buffer_hint.h"
+
+#define HINT_BITS 14
+
+typedef struct BufferHint
+{
+	Oid			file;			/* InvalidOid where never used */
+	BlockNumber block;
+	Buffer		buffer;
+} BufferHint;
+
+static BufferHint hints[1 << HINT_BITS];
+
+static inline BufferHint *
+hint_of(Relation rel, BlockNumber block)
+{
+	uint32		i = (block + compat_file_number(rel) * 0x9E3779B1u);
+
+	return &hints[i & ((1 << HINT_BITS) - 1)];
+}
+
+static inline bool
+hint_matches(const BufferHint *hint, Relation rel, BlockNumber block)
+{
+	return hint->block == block && hint->file == compat_file_number(rel) &&
+		hint->buffer > 0 && hint->buffer <= NBuffers;
+}
+
+Buffer
+buffer_hint_read(Relation rel, BlockNumber block)
+{
+	BufferHint *hint = hint_of(rel, block);
+
+	if (hint_matches(hint, rel, block) &&
+		compat_read_recent_buffer(rel, block, hint->buffer))
+	{
+		pgstat_count_buffer_read(rel);
+		pgstat_count_buffer_hit(rel);
+		return hint->buffer;
+	}
+	hint->buffer = ReadBuffer(rel, block);
+	hint->block = block;
+	hint->file = compat_file_number(rel);
+	return hint->buffer;
+}
+
+const char *
+buffer_hint_address(Relation rel, BlockNumber block)
+{
+	const BufferHint *hint = hint_of(rel, block);
+
+	return hint_matches(hint, rel, block) ? BufferGetBlock(hint->buffer) : NULL;
+}
