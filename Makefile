@@ -54,7 +54,7 @@ DATA = tools/recsys_export.py
 PG_CPPFLAGS = -I$(srcdir)/src \
 	$(if $(BLAS_LIBRARY),-DBLAS_LIBRARY='"$(BLAS_LIBRARY)"') \
 	-D'PGDLLEXPORT=__attribute__((visibility("default")))'
-PG_CFLAGS = -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter \
+PG_CFLAGS = -fvisibility=hidden -fno-math-errno -Wall -Wextra -Wno-unused-parameter \
 	-Wno-sign-compare $(WERROR)
 # OpenBLAS is loaded when it is first needed (src/linalg/blas.c), not linked.
 SHLIB_LINK = -lm

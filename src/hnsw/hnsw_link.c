@@ -339,7 +339,7 @@ linker_find(Linker *linker, const EntrySet *set, const float *rotated,
 		uint32		nbefore = Min(linker->nnodes, ENTRY_POINTS);
 
 		graph_search_begin(linker->search, linker->query,
-						   linker->lists[k].measure);
+						   linker->lists[k].measure, linker->ef_construction);
 		for (int i = 0; i < npoints[k]; i++)
 			graph_search_enter(linker->search, points[k][i].addr,
 							   points[k][i].ip, points[k][i].norm);

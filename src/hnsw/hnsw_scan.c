@@ -229,7 +229,7 @@ scan_enter(IndexScanDesc scan, HnswScan *so)
 								 &so->store.base, so->query, measure, points);
 
 	so->search = graph_search_create(&so->store.base);
-	graph_search_begin(so->search, so->query, measure);
+	graph_search_begin(so->search, so->query, measure, 0);
 	for (int i = 0; i < n; i++)
 		graph_search_enter(so->search, points[i].addr, points[i].ip,
 						   points[i].norm);

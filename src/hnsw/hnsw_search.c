@@ -32,8 +32,6 @@
 /* Smallest number of candidates that the heap is cut down to. */
 #define HOT_MIN 64
 
-#define NO_CANDIDATE PG_UINT32_MAX
-
 /* Candidate.place, where it is not a position in the heap */
 #define PLACE_COLD PG_UINT32_MAX
 #define PLACE_VISITED (PG_UINT32_MAX - 1)
@@ -45,6 +43,13 @@ typedef struct Candidate
 	float		weight;			/* sum of weights */
 	float		key;			/* weighted mean of the estimates */
 } Candidate;
+
+/* Where the candidate of an address is; INVALID_NODE_ADDR where unused. */
+typedef struct HashSlot
+{
+	NodeAddr	addr;
+	uint32		candidate;
+} HashSlot;
 
 typedef struct HeapItem
 {
@@ -59,6 +64,7 @@ struct GraphSearch
 	Measure		measure;
 	MemoryContext context;
 	int64		nvisited;
+	int64		budget;			/* visits that will be made, or 0 */
 	float		cutoff;			/* keys of cold candidates are not below it */
 	uint32		ncandidates;
 	uint32		max_candidates;
@@ -66,7 +72,7 @@ struct GraphSearch
 	uint32		hash_mask;		/* size of the hash table - 1 */
 	Candidate  *candidates;
 	HeapItem   *heap;			/* max_candidates */
-	uint32	   *hash;			/* candidates by address, open addressing */
+	HashSlot   *hash;			/* open addressing */
 };
 
 /* What scoring a node's edges gives, copied out before its lock is dropped. */
@@ -156,22 +162,27 @@ graph_search_create(GraphStore *store)
 	search->hash_mask = 2 * search->max_candidates - 1;
 	search->candidates = palloc(sizeof(Candidate) * search->max_candidates);
 	search->heap = palloc(sizeof(HeapItem) * search->max_candidates);
-	search->hash = palloc(sizeof(uint32) * (search->hash_mask + 1));
+	search->hash = palloc(sizeof(HashSlot) * (search->hash_mask + 1));
 	return search;
 }
 
-/* Forget all candidates and search for another query. */
+/*
+ * Forget all candidates and search for another query.  budget, where not 0,
+ * is the number of steps that the caller will make: candidates that cannot be
+ * among them are then dropped.
+ */
 void
 graph_search_begin(GraphSearch *search, const GraphQuery *query,
-				   Measure measure)
+				   Measure measure, int budget)
 {
 	search->query = query;
 	search->measure = measure;
 	search->nvisited = 0;
+	search->budget = budget;
 	search->cutoff = INFINITY;
 	search->ncandidates = 0;
 	search->nheap = 0;
-	memset(search->hash, 0xFF, sizeof(uint32) * (search->hash_mask + 1));
+	memset(search->hash, 0xFF, sizeof(HashSlot) * (search->hash_mask + 1));
 }
 
 int64
@@ -181,18 +192,25 @@ graph_search_nvisited(const GraphSearch *search)
 }
 
 /* The hash slot of an address: where it is, or where it would go. */
-static inline uint32 *
+static inline HashSlot *
 hash_slot(const GraphSearch *search, NodeAddr addr)
 {
 	uint32		i = (addr * 0x9E3779B1u) >> 7;
 
 	for (;; i++)
 	{
-		uint32	   *slot = &search->hash[i & search->hash_mask];
+		HashSlot   *slot = &search->hash[i & search->hash_mask];
 
-		if (*slot == NO_CANDIDATE || search->candidates[*slot].addr == addr)
+		if (slot->addr == addr || slot->addr == INVALID_NODE_ADDR)
 			return slot;
 	}
+}
+
+static inline void
+hash_set(HashSlot *slot, NodeAddr addr, uint32 candidate)
+{
+	slot->addr = addr;
+	slot->candidate = candidate;
 }
 
 /* Double the room for candidates. */
@@ -205,17 +223,18 @@ pool_grow(GraphSearch *search)
 		elog(ERROR, "too many candidates in an index scan");
 	search->candidates = repalloc_huge(search->candidates, n * sizeof(Candidate));
 	search->heap = repalloc_huge(search->heap, n * sizeof(HeapItem));
-	search->hash = repalloc_huge(search->hash, 2 * n * sizeof(uint32));
+	search->hash = repalloc_huge(search->hash, 2 * n * sizeof(HashSlot));
 	search->max_candidates = (uint32) n;
 	search->hash_mask = (uint32) (2 * n - 1);
-	memset(search->hash, 0xFF, 2 * n * sizeof(uint32));
+	memset(search->hash, 0xFF, 2 * n * sizeof(HashSlot));
 	for (uint32 i = 0; i < search->ncandidates; i++)
-		*hash_slot(search, search->candidates[i].addr) = i;
+		hash_set(hash_slot(search, search->candidates[i].addr),
+				 search->candidates[i].addr, i);
 }
 
-/* A new candidate, cold and without an estimate, for a free hash slot. */
+/* A new candidate, cold, for a free hash slot; the caller sets its estimate. */
 static Candidate *
-pool_add(GraphSearch *search, NodeAddr addr, uint32 *slot)
+pool_add(GraphSearch *search, NodeAddr addr, HashSlot *slot)
 {
 	Candidate  *c;
 
@@ -224,12 +243,10 @@ pool_add(GraphSearch *search, NodeAddr addr, uint32 *slot)
 		pool_grow(search);
 		slot = hash_slot(search, addr);
 	}
-	*slot = search->ncandidates;
+	hash_set(slot, addr, search->ncandidates);
 	c = &search->candidates[search->ncandidates++];
 	c->addr = addr;
 	c->place = PLACE_COLD;
-	c->weight = 0.0f;
-	c->key = 0.0f;
 	return c;
 }
 
@@ -240,7 +257,7 @@ heap_put(GraphSearch *search, uint32 place, HeapItem item)
 	search->candidates[item.candidate].place = place;
 }
 
-static void
+static inline void
 heap_sift_up(GraphSearch *search, uint32 place, HeapItem item)
 {
 	while (place > 0)
@@ -276,7 +293,7 @@ heap_sift_down(GraphSearch *search, uint32 place, HeapItem item)
 }
 
 /* Put a candidate whose key has changed into its place. */
-static void
+static inline void
 pool_place(GraphSearch *search, Candidate *c)
 {
 	HeapItem	item = {c->key, (uint32) (c - search->candidates)};
@@ -333,14 +350,23 @@ select_kth(float *keys, uint32 n, uint32 k)
 	return keys[k];
 }
 
+/* Candidates that should be hot: all that a budget can need, else a share. */
+static inline int64
+pool_wanted(const GraphSearch *search)
+{
+	return search->budget > 0 ?
+		Max(search->budget - search->nvisited, 0) + 8 :
+		search->nvisited + HOT_MIN;
+}
+
 /*
- * Move the cutoff so that about twice the visited count of candidates lie
- * below it, and fill the heap with just those.
+ * Move the cutoff so that the wanted number of candidates lies below it, and
+ * fill the heap with just those.
  */
 static void
 pool_rebalance(GraphSearch *search)
 {
-	uint32		want = (uint32) Min(HOT_MIN + search->nvisited,
+	uint32		want = (uint32) Min(pool_wanted(search),
 									(int64) search->max_candidates);
 	uint32		nopen = 0;
 	float	   *keys = MemoryContextAllocHuge(search->context,
@@ -377,7 +403,7 @@ static inline bool
 pool_is_stale(const GraphSearch *search)
 {
 	return search->nheap == 0 || search->heap[0].key >= search->cutoff ||
-		search->nheap > 4 * (HOT_MIN + search->nvisited);
+		search->nheap > 3 * pool_wanted(search);
 }
 
 /* Take the best unvisited candidate, or NULL where all have been visited. */
@@ -402,19 +428,25 @@ pool_pop(GraphSearch *search)
 static inline void
 pool_estimate(GraphSearch *search, NodeAddr addr, float key, float weight)
 {
-	uint32	   *slot = hash_slot(search, addr);
+	HashSlot   *slot = hash_slot(search, addr);
 	Candidate  *c;
 
-	if (*slot == NO_CANDIDATE)
+	if (slot->addr == INVALID_NODE_ADDR)
+	{
+		if (search->budget > 0 && key >= search->cutoff)
+			return;
 		c = pool_add(search, addr, slot);
+		c->weight = weight;
+		c->key = key;
+	}
 	else
 	{
-		c = &search->candidates[*slot];
+		c = &search->candidates[slot->candidate];
 		if (c->place == PLACE_VISITED)
 			return;
+		c->weight += weight;
+		c->key += (key - c->key) * (weight / c->weight);
 	}
-	c->weight += weight;
-	c->key += (key - c->key) * (weight / c->weight);
 	pool_place(search, c);
 }
 
@@ -437,13 +469,13 @@ graph_search_enter(GraphSearch *search, NodeAddr addr, float ip, float norm)
 bool
 graph_search_mark(GraphSearch *search, NodeAddr addr)
 {
-	uint32	   *slot = hash_slot(search, addr);
+	HashSlot   *slot = hash_slot(search, addr);
 	Candidate  *c;
 
-	if (*slot == NO_CANDIDATE)
+	if (slot->addr == INVALID_NODE_ADDR)
 		c = pool_add(search, addr, slot);
 	else
-		c = &search->candidates[*slot];
+		c = &search->candidates[slot->candidate];
 	if (c->place == PLACE_VISITED)
 		return false;
 	c->place = PLACE_VISITED;

@@ -35,7 +35,7 @@ extern void graph_query_set(const NodeLayout *layout, float unit,
 
 extern GraphSearch *graph_search_create(GraphStore *store);
 extern void graph_search_begin(GraphSearch *search, const GraphQuery *query,
-							   Measure measure);
+							   Measure measure, int budget);
 extern void graph_search_enter(GraphSearch *search, NodeAddr addr, float ip,
 							   float norm);
 extern bool graph_search_step(GraphSearch *search, Visit *visit, int8 *own);

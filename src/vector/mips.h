@@ -32,7 +32,9 @@
 static inline float
 mips_coordinate(float norm2, float radius2)
 {
-	return norm2 < radius2 ? sqrtf(radius2 - norm2) : 0.0f;
+	float		rest = radius2 - norm2;
+
+	return sqrtf(rest > 0.0f ? rest : 0.0f);
 }
 
 /*
