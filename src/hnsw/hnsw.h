@@ -19,8 +19,8 @@ typedef struct HnswOptions
 	int			ef_construction;
 } HnswOptions;
 
-#define HNSW_DEFAULT_EF_CONSTRUCTION 64
-#define HNSW_MIN_EF_CONSTRUCTION 40
+#define HNSW_DEFAULT_EF_CONSTRUCTION 40
+#define HNSW_MIN_EF_CONSTRUCTION 20
 #define HNSW_MAX_EF_CONSTRUCTION 1000
 
 extern int	hnsw_ef_construction(Relation index);

@@ -17,9 +17,8 @@
 #include "hnsw/hnsw_entry.h"
 #include "vector/mips.h"
 
-/* Bytes of own vectors that the set may hold, and its bounds in entries. */
+/* Bytes of own vectors that the set may hold, and its least size. */
 #define ENTRY_BYTES (256 * 1024)
-#define ENTRY_MAX 1024
 #define ENTRY_MIN 64
 
 /* Entries of a kind that an index may have. */
@@ -39,14 +38,21 @@ entry_capacity(const NodeLayout *layout, Metric metric, EntryKind kind)
 Size
 entry_set_size(int n, int padded_dim)
 {
-	return offsetof(EntrySet, entries) + n * sizeof(Entry) +
-		(Size) n * 2 * padded_dim;
+	return offsetof(EntrySet, entries) +
+		(Size) n * (sizeof(Entry) + sizeof(float) + 2 * padded_dim);
+}
+
+static float *
+entry_coordinates(const EntrySet *set)
+{
+	return (float *) &set->entries[set->n];
 }
 
 int8 *
 entry_own(const EntrySet *set, int i)
 {
-	return (int8 *) &set->entries[set->n] + (Size) i * set->padded_dim;
+	return (int8 *) (entry_coordinates(set) + set->n) +
+		(Size) i * set->padded_dim;
 }
 
 int8 *
@@ -131,41 +137,77 @@ entry_set_radius2(const EntrySet *set)
 	return radius * radius;
 }
 
+/* Compute the champions' coordinates of the augmentation. */
+void
+entry_set_augment(EntrySet *set, float radius2)
+{
+	for (int i = 0; i < set->n; i++)
+		entry_coordinates(set)[i] =
+			mips_coordinate(set->entries[i].norm * set->entries[i].norm, radius2);
+}
+
+/* ips[i] = <rotated, champion i>. */
+void
+entry_score_query(const EntrySet *set, const float *rotated, float *ips)
+{
+	for (int i = 0; i < set->n; i++)
+		ips[i] = set->entries[i].scale *
+			kernels->dot_f32_i8(rotated, entry_own(set, i), set->padded_dim);
+}
+
+/* The same for a vector of which the coarse digits are enough. */
+void
+entry_score_own(const EntrySet *set, const OwnVector *own, float *ips)
+{
+	for (int i = 0; i < set->n; i++)
+		ips[i] = set->entries[i].scale * own->scale *
+			kernels->dot_i8(own->codes, entry_own(set, i), set->padded_dim);
+}
+
+/* Put a point into its place among the best, unless its node is there. */
+static int
+points_insert(EntryPoint points[ENTRY_POINTS], int n, EntryPoint p)
+{
+	int			place;
+
+	for (place = 0; place < n; place++)
+		if (points[place].addr == p.addr)
+			return n;
+	for (place = Min(n, ENTRY_POINTS - 1);
+		 place > 0 && points[place - 1].key > p.key; place--)
+		points[place] = points[place - 1];
+	points[place] = p;
+	return Min(n + 1, ENTRY_POINTS);
+}
+
 /*
- * Score the whole set and return the best distinct entries, best first.  The
- * result is the number found.
+ * The best distinct entries of a scored set, best first; returns their
+ * number.
  */
 int
-entry_choose(const EntrySet *set, const GraphStore *store,
-			 const GraphQuery *query, Measure measure,
+entry_choose(const EntrySet *set, Measure measure, const EntryQuery *query,
 			 EntryPoint points[ENTRY_POINTS])
 {
+	const float *coordinates = entry_coordinates(set);
 	int			n = 0;
 
 	for (int i = 0; i < set->n; i++)
 	{
 		const Entry *e = &set->entries[i];
-		EntryPoint	p;
-		int			place;
+		float		key = -query->ips[i];
 
-		if (e->kind == ENTRY_NONE)
-			continue;
-		p.addr = e->addr;
-		p.norm = e->norm;
-		p.ip = e->scale * kernels->dot_f32_i8(query->x, entry_own(set, i),
-											  set->padded_dim);
-		p.key = graph_search_key(store, measure, query->norm2, p.ip, p.norm);
-		if (n == ENTRY_POINTS && p.key >= points[n - 1].key)
-			continue;
-		for (place = 0; place < n && points[place].addr != p.addr; place++)
-			;
-		if (place < n)
-			continue;
-		for (place = Min(n, ENTRY_POINTS - 1);
-			 place > 0 && points[place - 1].key > p.key; place--)
-			points[place] = points[place - 1];
-		points[place] = p;
-		n = Min(n + 1, ENTRY_POINTS);
+		if (measure == MEASURE_L2)
+		{
+			float		z = query->coordinate - coordinates[i];
+
+			key = query->norm2 + e->norm * e->norm + 2.0f * key + z * z;
+		}
+		if (e->kind != ENTRY_NONE &&
+			(n < ENTRY_POINTS || key < points[n - 1].key))
+			n = points_insert(points, n, (EntryPoint)
+							  {
+			e->addr, query->ips[i], e->norm, key
+		});
 	}
 	return n;
 }
@@ -259,6 +301,7 @@ entry_set_read(Relation index, const HnswMeta *meta)
 	}
 	if (BufferIsValid(buffer))
 		UnlockReleaseBuffer(buffer);
+	entry_set_augment(set, meta->radius2);
 	return set;
 }
 

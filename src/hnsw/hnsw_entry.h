@@ -48,11 +48,18 @@ typedef struct EntrySet
 	int32		n;
 	int32		padded_dim;
 	Entry		entries[FLEXIBLE_ARRAY_MEMBER];
-	/* then int8 own[n][padded_dim], int8 direction[n][padded_dim] */
+
+	/*
+	 * Then float coordinate[n] of the augmentation, int8 own[n][padded_dim],
+	 * int8 direction[n][padded_dim].
+	 */
 } EntrySet;
 
 /* Entries from which a search begins. */
 #define ENTRY_POINTS 8
+
+/* Entries of a set at the most. */
+#define ENTRY_MAX 1024
 
 typedef struct EntryPoint
 {
@@ -61,6 +68,14 @@ typedef struct EntryPoint
 	float		norm;
 	float		key;
 } EntryPoint;
+
+/* A query that has been scored against the set, see entry_choose. */
+typedef struct EntryQuery
+{
+	const float *ips;			/* with every entry */
+	float		norm2;
+	float		coordinate;		/* of the augmentation */
+} EntryQuery;
 
 extern int	entry_capacity(const NodeLayout *layout, Metric metric,
 						   EntryKind kind);
@@ -76,8 +91,13 @@ extern void entry_set_champion(EntrySet *set, int i, NodeAddr addr,
 extern int	entry_nearest_cell(const EntrySet *set, const int8 *codes);
 extern float entry_set_radius2(const EntrySet *set);
 
-extern int	entry_choose(const EntrySet *set, const GraphStore *store,
-						 const GraphQuery *query, Measure measure,
+extern void entry_set_augment(EntrySet *set, float radius2);
+extern void entry_score_query(const EntrySet *set, const float *rotated,
+							  float *ips);
+extern void entry_score_own(const EntrySet *set, const OwnVector *own,
+							float *ips);
+extern int	entry_choose(const EntrySet *set, Measure measure,
+						 const EntryQuery *query,
 						 EntryPoint points[ENTRY_POINTS]);
 
 extern void entry_offer(Relation index, HnswMeta *meta, PageWal wal,

@@ -167,5 +167,6 @@ entry_set_build(Arena *arena)
 	}
 	pfree(norms);
 	arena_refresh(arena);
+	entry_set_augment(set, arena->base.radius2);
 	return set;
 }

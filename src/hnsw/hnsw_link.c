@@ -326,14 +326,20 @@ linker_find(Linker *linker, const EntrySet *set, const float *rotated,
 {
 	EntryPoint	points[MAX_EDGE_LISTS][ENTRY_POINTS];
 	int			npoints[MAX_EDGE_LISTS];
+	float		ips[ENTRY_MAX];
+	EntryQuery	query = {
+		ips, own->norm * own->norm,
+		mips_coordinate(own->norm * own->norm, linker->store->radius2)
+	};
 
 	graph_query_set(&linker->store->layout, linker->store->unit,
 					linker->query, rotated);
 	linker->nnodes = 0;
 	memset(linker->hash, 0xFF, sizeof(uint32) * (linker->hash_mask + 1));
+	entry_score_own(set, own, ips);
 	for (int k = 0; k < linker->nlists; k++)
-		npoints[k] = entry_choose(set, linker->store, linker->query,
-								  linker->lists[k].measure, points[k]);
+		npoints[k] = entry_choose(set, linker->lists[k].measure, &query,
+								  points[k]);
 	for (int k = 0; k < linker->nlists; k++)
 	{
 		uint32		nbefore = Min(linker->nnodes, ENTRY_POINTS);

@@ -519,9 +519,12 @@ score_edges(const GraphSearch *search, const GraphNode *node, float own_ip,
 	}
 	kernels->f16_to_f32(node_norms(layout, node), norms, NODE_DEGREE);
 	for (int i = 0; i < NODE_DEGREE; i++)
-		edges->keys[i] = graph_search_key(search->store, MEASURE_L2,
-										  search->query->norm2, ips[i],
-										  norms[i] * unit);
+	{
+		float		norm2 = norms[i] * norms[i] * unit * unit;
+
+		edges->keys[i] = mips_distance2(ips[i], search->query->norm2, norm2,
+										search->store->radius2);
+	}
 }
 
 /*
