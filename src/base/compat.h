@@ -117,4 +117,45 @@ compat_am_can_build_parallel(IndexAmRoutine *am)
 #endif
 }
 
+#include "access/genam.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+
+/* A scan of an index in the order of its first nkeys and norderbys keys. */
+static inline IndexScanDesc
+compat_begin_index_scan(Relation heap, Relation index, Snapshot snapshot,
+						int nkeys, int norderbys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, norderbys);
+#endif
+}
+
+/* Whether the current user owns a table, or since 17 may maintain it. */
+static inline bool
+compat_may_maintain(Oid table)
+{
+#if PG_VERSION_NUM >= 170000
+	return object_ownercheck(RelationRelationId, table, GetUserId()) ||
+		pg_class_aclcheck(table, GetUserId(), ACL_MAINTAIN) == ACLCHECK_OK;
+#elif PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, table, GetUserId());
+#else
+	return pg_class_ownercheck(table, GetUserId());
+#endif
+}
+
+/* Since 17, functions that run as another user get a safe search_path. */
+static inline void
+compat_restrict_search_path(void)
+{
+#if PG_VERSION_NUM >= 170000
+	RestrictSearchPath();
+#endif
+}
+
 #endif							/* RECSYS_COMPAT_H */

@@ -1,0 +1,31 @@
+-- Looking in: what an index holds, how much it finds, whether it is whole.
+-- The functions check the rights of their caller themselves.
+
+CREATE FUNCTION recsys.index_stats(index regclass,
+	OUT metric text, OUT dimensions integer, OUT rows bigint,
+	OUT nodes bigint, OUT levels integer, OUT entries integer,
+	OUT tombstones bigint, OUT free_slots bigint, OUT postings bigint,
+	OUT bytes_per_node integer, OUT average_degree double precision,
+	OUT unreachable bigint, OUT no_incoming bigint,
+	OUT radius double precision, OUT pages bigint, OUT size_bytes bigint)
+	AS 'MODULE_PATHNAME', 'recsys_index_stats'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION recsys.index_stats(regclass) IS 'what an index of recsys_hnsw holds';
+
+CREATE FUNCTION recsys.index_recall(index regclass, queries @extschema@.vector[], k integer)
+	RETURNS double precision
+	AS 'MODULE_PATHNAME', 'recsys_index_recall'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION recsys.index_recall(regclass, @extschema@.vector[], integer) IS 'share of the true k nearest rows that an index finds';
+
+CREATE FUNCTION recsys.index_recall(index regclass, k integer DEFAULT 10, samples integer DEFAULT 100)
+	RETURNS double precision
+	AS 'MODULE_PATHNAME', 'recsys_index_recall_sample'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION recsys.index_recall(regclass, integer, integer) IS 'the same, with the vectors of some of the rows as queries';
+
+CREATE FUNCTION recsys.check_index(index regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'recsys_check_index'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION recsys.check_index(regclass) IS 'error at the first fault of an index of recsys_hnsw';
+

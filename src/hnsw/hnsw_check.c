@@ -1,0 +1,451 @@
+/*
+ * hnsw_check.c
+ *		recsys.check_index: walk every page and edge, find the first fault.
+ *
+ * A ShareLock on the table keeps writers and VACUUM out for as long as it
+ * takes, since most of what is checked holds between pages.  On a standby no
+ * such lock can be had; see check_standby.
+ *
+ * The first pass looks at each page by itself and notes what its slots are.
+ * The second follows the edges and the chains of postings, and collects the
+ * heap rows.  Then come the entry set, and the rows of the heap
+ * (hnsw_check_rows.c).  Memory: less than three bytes a slot, 12 bytes a row.
+ *
+ * These are no faults, since a crash or a cancelled statement leaves them
+ * behind: pages of zeros, a page of entries that the metapage does not list, a
+ * posting in no chain, a node without edges to it, a node without rows.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "hnsw/hnsw_check.h"
+
+PG_FUNCTION_INFO_V1(recsys_check_index);
+
+/* ----- faults ----- */
+
+void
+check_fault(const IndexCheck *check, NodeAddr addr, const char *format,...)
+{
+	StringInfoData text;
+	va_list		args;
+
+	initStringInfo(&text);
+	for (;;)
+	{
+		int			needed;
+
+		va_start(args, format);
+		needed = appendStringInfoVA(&text, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&text, needed);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" is corrupted at block %u slot %d: %s",
+					RelationGetRelationName(check->inspection.access.index),
+					node_addr_block(addr), node_addr_slot(addr), text.data),
+			 errhint("REINDEX the index.")));
+}
+
+/* A fault of the metapage. */
+static void
+check_meta_fault(const IndexCheck *check, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" has an invalid metapage: %s",
+					RelationGetRelationName(check->inspection.access.index),
+					what),
+			 errhint("REINDEX the index.")));
+}
+
+/*
+ * Called before a fault is raised that two pages show only together: error
+ * where this is a standby and replay has moved on, so that it may be no fault.
+ * A false one takes at least two records, so the first of them has been
+ * replayed whole.
+ */
+void
+check_standby(const IndexCheck *check)
+{
+	if (!RecoveryInProgress() ||
+		GetXLogReplayRecPtr(NULL) == check->replayed)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("index \"%s\" cannot be checked while replay changes it",
+					RelationGetRelationName(check->inspection.access.index)),
+			 errhint("Pause replay with pg_wal_replay_pause(), or check on the primary.")));
+}
+
+/* ----- each page by itself ----- */
+
+static void
+check_meta(IndexCheck *check)
+{
+	const HnswMeta *meta = &check->inspection.meta;
+
+	if (!isfinite(meta->unit) || meta->unit <= 0.0f)
+		check_meta_fault(check, "its unit is no positive number");
+	if (!isfinite(meta->radius2) || meta->radius2 < 0.0f)
+		check_meta_fault(check, "its radius is no number");
+	if (meta->nentries < 0)
+		check_meta_fault(check, "it has a negative number of entries");
+	if (meta->nentries > meta->nentry_blocks *
+		(int32) (PAGE_CONTENT_SIZE / sizeof(Entry)))
+		check_meta_fault(check, "it has more entries than its pages hold");
+	if (meta->dim == 0 && meta->nentries > 0)
+		check_meta_fault(check, "it has entries but no dimensions");
+	for (int i = 0; i < meta->nentry_blocks; i++)
+	{
+		if (meta->entry_blocks[i] == HNSW_META_BLOCK ||
+			meta->entry_blocks[i] >= check->inspection.nblocks)
+			check_meta_fault(check, "a page of entries does not exist");
+		for (int j = 0; j < i; j++)
+			if (meta->entry_blocks[i] == meta->entry_blocks[j])
+				check_meta_fault(check, "a page of entries is listed twice");
+	}
+	if (meta->insert_block != InvalidBlockNumber &&
+		meta->insert_block >= check->inspection.nblocks)
+		check_meta_fault(check, "its insert block does not exist");
+}
+
+/* Whether n float16 numbers are finite. */
+static bool
+all_finite(const uint16 *numbers, int n)
+{
+	for (int i = 0; i < n; i++)
+		if ((numbers[i] & 0x7C00) == 0x7C00)
+			return false;
+	return true;
+}
+
+static void
+check_node(IndexCheck *check, NodeAddr addr, const GraphNode *node)
+{
+	const NodeLayout *layout = &check->inspection.layout;
+	float		length;
+
+	if (node->ntids > NODE_INLINE_TIDS)
+		check_fault(check, addr, "it counts %d heap rows of at most %d",
+					node->ntids, NODE_INLINE_TIDS);
+	if (!isfinite(node->scale) || node->scale < 0.0f ||
+		!isfinite(node->norm) || node->norm < 0.0f ||
+		!isfinite(node->err) || node->err < 0.0f)
+		check_fault(check, addr, "its scale, length or error is no number");
+	for (int lane = 0; lane < NODE_DEGREE; lane++)
+		if (node_addrs(layout, node)[lane] != INVALID_NODE_ADDR &&
+			!(all_finite(node_t(layout, node) + lane, 1) &&
+			  all_finite(node_f(layout, node) + lane, 1) &&
+			  all_finite(node_norms(layout, node) + lane, 1)))
+			check_fault(check, addr, "a factor of edge %d is no number", lane);
+	addr_set_add(check->nodes, addr);
+	length = node->norm / check->inspection.meta.unit;
+	kernels->f32_to_f16(&length, &check->lengths[addr], 1);
+}
+
+static void
+check_slot(IndexCheck *check, NodeAddr addr, const GraphNode *slot)
+{
+	const Posting *posting = (const Posting *) slot;
+
+	switch ((SlotKind) slot->kind)
+	{
+		case SLOT_FREE:
+			break;
+		case SLOT_NODE:
+		case SLOT_TOMBSTONE:
+			check_node(check, addr, slot);
+			break;
+		case SLOT_POSTING:
+			if (posting->ntids > check->inspection.layout.posting_tids)
+				check_fault(check, addr, "it counts %d heap rows of at most %d",
+							posting->ntids,
+							check->inspection.layout.posting_tids);
+			addr_set_add(check->postings, addr);
+			break;
+		default:
+			check_fault(check, addr, "it is of unknown kind %u", slot->kind);
+	}
+}
+
+static void
+check_pages(IndexCheck *check)
+{
+	Inspection *inspection = &check->inspection;
+
+	for (BlockNumber block = 0; block < inspection->nblocks; block++)
+	{
+		if (inspection_read_page(inspection, block) != HNSW_PAGE_NODES)
+			continue;
+		if (inspection->meta.dim == 0)
+			check_fault(check, node_addr(block, 0),
+						"the index has nodes but no dimensions");
+		for (int slot = 0; slot < inspection->layout.slots_per_page; slot++)
+			check_slot(check, node_addr(block, slot),
+					   inspection_slot(inspection, slot));
+	}
+}
+
+/* ----- between pages ----- */
+
+/* What a slot is that should be a node. */
+static const char *
+describe_slot(const IndexCheck *check, NodeAddr addr)
+{
+	if (!inspection_holds(&check->inspection, addr))
+		return "which does not exist";
+	if (addr_set_has(check->postings, addr))
+		return "which is a posting";
+	return "which is free";
+}
+
+/*
+ * Check one edge: it leads to a node, of the length that the edge's codes
+ * were made for.  An edge that outlived its node would lead to another one.
+ */
+static void
+check_edge(IndexCheck *check, NodeAddr addr, const GraphNode *node, int lane)
+{
+	const NodeLayout *layout = &check->inspection.layout;
+	const NodeAddr *addrs = node_addrs(layout, node);
+	NodeAddr	to = addrs[lane];
+
+	if (to == addr)
+		check_fault(check, addr, "edge %d leads to the node itself", lane);
+	for (int i = 0; i < lane; i++)
+		if (addrs[i] == to)
+			check_fault(check, addr, "edges %d and %d lead to the same node",
+						i, lane);
+	if (!inspection_holds(&check->inspection, to) ||
+		!addr_set_has(check->nodes, to))
+	{
+		check_standby(check);
+		check_fault(check, addr, "edge %d leads to block %u slot %d, %s",
+					lane, node_addr_block(to), node_addr_slot(to),
+					describe_slot(check, to));
+	}
+	if (node_norms(layout, node)[lane] != check->lengths[to])
+	{
+		check_standby(check);
+		check_fault(check, addr,
+					"edge %d was made for another node than that at block %u slot %d",
+					lane, node_addr_block(to), node_addr_slot(to));
+	}
+}
+
+/*
+ * Follow the postings of a node.  No posting may be met twice: it would be in
+ * two chains, or the chain would go round.
+ */
+static void
+check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
+{
+	GraphStore *store = &check->store.base;
+	NodeAddr	from = node;
+
+	while (next != INVALID_NODE_ADDR)
+	{
+		NodeAddr	addr = next;
+		const Posting *posting;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!inspection_holds(&check->inspection, addr) ||
+			!addr_set_has(check->postings, addr))
+		{
+			check_standby(check);
+			check_fault(check, from,
+						"it is followed by block %u slot %d, which is no posting",
+						node_addr_block(addr), node_addr_slot(addr));
+		}
+		if (addr_set_has(check->chained, addr))
+		{
+			check_standby(check);
+			check_fault(check, from,
+						"it is followed by block %u slot %d, which follows another",
+						node_addr_block(addr), node_addr_slot(addr));
+		}
+		addr_set_add(check->chained, addr);
+		posting = (const Posting *) store->ops->read(store, addr);
+		next = posting->kind == SLOT_POSTING ? posting->next : INVALID_NODE_ADDR;
+		if (posting->kind == SLOT_POSTING)
+			check_rows_add(check, addr, node, posting->tids,
+						   Min(posting->ntids, store->layout.posting_tids));
+		store->ops->read_end(store);
+		from = addr;
+	}
+}
+
+/* Follow the edges of all nodes and the chains of those that have rows. */
+static void
+check_links(IndexCheck *check)
+{
+	Inspection *inspection = &check->inspection;
+
+	page_store_init(&check->store, inspection->access.index,
+					&inspection->meta, PAGE_WAL_GENERIC);
+	for (BlockNumber block = 0; block < inspection->nblocks; block++)
+	{
+		if (inspection_read_page(inspection, block) != HNSW_PAGE_NODES)
+			continue;
+		for (int slot = 0; slot < inspection->layout.slots_per_page; slot++)
+		{
+			NodeAddr	addr = node_addr(block, slot);
+			const GraphNode *node = inspection_slot(inspection, slot);
+
+			if (!addr_set_has(check->nodes, addr) ||
+				(node->kind != SLOT_NODE && node->kind != SLOT_TOMBSTONE))
+				continue;
+			for (int lane = 0; lane < NODE_DEGREE; lane++)
+				if (node_addrs(&inspection->layout, node)[lane] !=
+					INVALID_NODE_ADDR)
+					check_edge(check, addr, node, lane);
+			if (node->kind != SLOT_NODE)
+				continue;
+			check_rows_add(check, addr, addr, node->tids,
+						   Min(node->ntids, NODE_INLINE_TIDS));
+			check_chain(check, addr, node->posting);
+		}
+	}
+}
+
+/* ----- the entry set ----- */
+
+static void
+check_entry_fault(const IndexCheck *check, int entry, NodeAddr addr,
+				  const char *what)
+{
+	check_standby(check);
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" has an entry %d to block %u slot %d, %s",
+					RelationGetRelationName(check->inspection.access.index),
+					entry, node_addr_block(addr), node_addr_slot(addr), what),
+			 errhint("REINDEX the index.")));
+}
+
+/* Whether an entry's own vector is that of its node. */
+static bool
+entry_agrees(IndexCheck *check, const EntrySet *set, int i)
+{
+	GraphStore *store = &check->store.base;
+	const Entry *entry = &set->entries[i];
+	const GraphNode *node = store->ops->read(store, entry->addr);
+	bool		agrees;
+
+	agrees = entry->scale == node->scale && entry->norm == node->norm &&
+		memcmp(entry_own(set, i), node_own(&store->layout, node),
+			   store->layout.padded_dim) == 0;
+	store->ops->read_end(store);
+	return agrees;
+}
+
+static void
+check_entries(IndexCheck *check)
+{
+	Inspection *inspection = &check->inspection;
+	EntrySet   *set = entry_set_read(inspection->access.index,
+									 &inspection->meta);
+
+	for (int i = 0; i < set->n; i++)
+	{
+		const Entry *entry = &set->entries[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (entry->kind == ENTRY_NONE)
+			continue;
+		if (entry->kind > ENTRY_CELL || !isfinite(entry->inverse_length) ||
+			!isfinite(entry->item_norm))
+			check_entry_fault(check, i, entry->addr,
+							  "whose kind or direction is invalid");
+		if (!inspection_holds(inspection, entry->addr) ||
+			!addr_set_has(check->nodes, entry->addr))
+			check_entry_fault(check, i, entry->addr,
+							  describe_slot(check, entry->addr));
+		if (!entry_agrees(check, set, i))
+			check_entry_fault(check, i, entry->addr,
+							  "which holds another vector");
+	}
+	pfree(set);
+}
+
+/* ----- the function ----- */
+
+/*
+ * Open the index, and take the snapshot whose rows must be found.  A snapshot
+ * of an older transaction may see rows that the index need not hold.
+ */
+static void
+check_open(IndexCheck *check, Oid index_oid)
+{
+	bool		standby = RecoveryInProgress();
+	Relation	index;
+
+	inspection_open(&check->inspection, index_oid, INDEX_RIGHT_MAINTAIN,
+					standby ? AccessShareLock : ShareLock);
+	index = check->inspection.access.index;
+	check->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	if (IsolationUsesXactSnapshot() && index->rd_index->indcheckxmin &&
+		!TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
+							   check->snapshot->xmin))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("index \"%s\" is too new for this transaction",
+						RelationGetRelationName(index)),
+				 errhint("Check it in a new transaction.")));
+	if (standby)
+	{
+		/*
+		 * what the snapshot sees has been replayed by now, the index's part
+		 * of it too
+		 */
+		check->replayed = GetXLogReplayRecPtr(NULL);
+		inspection_refresh(&check->inspection);
+	}
+	check->heap_blocks =
+		RelationGetNumberOfBlocks(check->inspection.access.heap);
+}
+
+/* check_index(index regclass) */
+Datum
+recsys_check_index(PG_FUNCTION_ARGS)
+{
+	IndexCheck *check = palloc0(sizeof(IndexCheck));
+	Size		nslots;
+
+	check_open(check, PG_GETARG_OID(0));
+	check_meta(check);
+	nslots = mul_size(check->inspection.nblocks, 1 << NODE_SLOT_BITS);
+	check->nodes = addr_set_create(&check->inspection);
+	check->postings = addr_set_create(&check->inspection);
+	check->chained = addr_set_create(&check->inspection);
+	check->lengths = MemoryContextAllocHuge(CurrentMemoryContext,
+											mul_size(nslots, sizeof(uint16)));
+	check_pages(check);
+	if (check->inspection.meta.dim > 0)
+	{
+		check_links(check);
+		check_entries(check);
+	}
+	check_rows_heap(check);
+	if (check->inspection.meta.dim > 0)
+		page_store_close(&check->store);
+	UnregisterSnapshot(check->snapshot);
+	inspection_close(&check->inspection);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,109 @@
+/*
+ * hnsw_inspect.c
+ *		What index_stats and check_index share: the opened index, its pages one
+ *		by one, sets of nodes.
+ */
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "hnsw/hnsw.h"
+#include "hnsw/hnsw_inspect.h"
+
+void
+inspection_refresh(Inspection *inspection)
+{
+	Relation	index = inspection->access.index;
+
+	inspection->nblocks = RelationGetNumberOfBlocks(index);
+	if (inspection->nblocks == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has no pages",
+						RelationGetRelationName(index)),
+				 errhint("REINDEX the index.")));
+	hnsw_meta_read(index, &inspection->meta);
+	if (inspection->meta.metric != (int32) metric_of_index(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
+						RelationGetRelationName(index),
+						inspection->meta.metric, metric_of_index(index)),
+				 errhint("REINDEX the index.")));
+	/* again: whatever the metapage names is there by now */
+	inspection->nblocks = RelationGetNumberOfBlocks(index);
+	if (inspection->meta.dim > 0)
+		node_layout_init(&inspection->layout, inspection->meta.dim);
+}
+
+void
+inspection_open(Inspection *inspection, Oid index_oid, IndexRight right,
+				LOCKMODE lockmode)
+{
+	Relation	index;
+
+	memset(inspection, 0, sizeof(Inspection));
+	index_access_open(&inspection->access, index_oid, right, lockmode);
+	index = inspection->access.index;
+	if (index->rd_indam->ambuild != hnsw_build)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an index of access method recsys_hnsw",
+						RelationGetRelationName(index))));
+	inspection->strategy = GetAccessStrategy(BAS_BULKREAD);
+	inspection_refresh(inspection);
+}
+
+void
+inspection_close(Inspection *inspection)
+{
+	FreeAccessStrategy(inspection->strategy);
+	index_access_close(&inspection->access);
+}
+
+static bool
+page_is_zero(const char *page)
+{
+	for (int i = 0; i < BLCKSZ; i++)
+		if (page[i] != 0)
+			return false;
+	return true;
+}
+
+int
+inspection_read_page(Inspection *inspection, BlockNumber block)
+{
+	Relation	index = inspection->access.index;
+	Buffer		buffer;
+	Page		page;
+	int			kind = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL,
+								inspection->strategy);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	if (block == HNSW_META_BLOCK || !page_is_zero(page))
+	{
+		kind = block == HNSW_META_BLOCK ? HNSW_PAGE_META : HNSW_PAGE_NODES;
+		if (kind == HNSW_PAGE_NODES && page_tag(page)->kind == HNSW_PAGE_ENTRY)
+			kind = HNSW_PAGE_ENTRY;
+		page_check(index, buffer, hnsw_tag(kind));
+	}
+	memcpy(inspection->page.data, page, BLCKSZ);
+	UnlockReleaseBuffer(buffer);
+	return kind;
+}
+
+AddrSet *
+addr_set_create(const Inspection *inspection)
+{
+	Size		nslots = mul_size(inspection->nblocks, 1 << NODE_SLOT_BITS);
+
+	return MemoryContextAllocExtended(CurrentMemoryContext,
+									  mul_size(nslots / 64 + 1, sizeof(AddrSet)),
+									  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+}

@@ -1,0 +1,520 @@
+# check_index finds damage: bytes of an index file are changed while the
+# server is down, a file a fault.  On a standby it finds the same, and does not
+# take the work of replay for damage.
+use strict;
+use warnings;
+
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# The disk format at 8 dimensions; see hnsw_node.h, hnsw_meta.h, index_page.h.
+use constant {
+	BLOCK => 8192,
+	TAG => 24,
+	CONTENT => 32,
+	NODE => 1144,
+	ADDRS => 56,
+	LENGTHS => 56 + 128 + 2 * 64,
+	OWN => 1144 - 2 * 128,
+	PAGE_ENTRY => 2,
+	PAGE_NODES => 3,
+	SLOT_FREE => 0,
+	SLOT_NODE => 1,
+	SLOT_POSTING => 3,
+	NONE => 0xFFFFFFFF,
+};
+
+my $node = PostgreSQL::Test::Cluster->new('check');
+$node->init(allows_streaming => 1);
+
+# Damage must reach check_index, not the checksums that some versions have.
+$node->append_conf('postgresql.conf',
+	"ignore_checksum_failure = on\nautovacuum = off\n");
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION recsys;
+	CREATE TABLE t (id int, v vector(8));
+	INSERT INTO t SELECT i, (SELECT array_agg(sin(i * (j + 0.37))::real ORDER BY j)
+		FROM generate_series(1, 8) j)::vector FROM generate_series(1, 300) i;
+	-- one vector whose rows take three postings
+	INSERT INTO t SELECT i, '[1,2,3,4,5,6,7,8]' FROM generate_series(301, 900) i;
+});
+
+# ---- reading and writing a file's slots
+
+# The path of an index's file, from a server that is up.
+sub locate
+{
+	my ($server, $index) = @_;
+	return $server->data_dir . '/'
+	  . $server->safe_psql('postgres', "SELECT pg_relation_filepath('$index')");
+}
+
+# A file in memory, of a server that is down and has written all.
+sub load
+{
+	my ($path) = @_;
+	return { path => $path, bytes => slurp_file($path) };
+}
+
+sub save
+{
+	my ($file) = @_;
+	open my $fh, '+<:raw', $file->{path} or die "$file->{path}: $!";
+	print $fh $file->{bytes};
+	close $fh or die $!;
+}
+
+sub get
+{
+	my ($file, $offset, $template) = @_;
+	return unpack($template, substr($file->{bytes}, $offset, 8));
+}
+
+sub put
+{
+	my ($file, $offset, $template, $value) = @_;
+	my $bytes = pack($template, $value);
+	substr($file->{bytes}, $offset, length $bytes) = $bytes;
+}
+
+sub blocks
+{
+	my ($file, $kind) = @_;
+	return grep { get($file, $_ * BLOCK + TAG + 3, 'C') == $kind }
+	  0 .. length($file->{bytes}) / BLOCK - 1;
+}
+
+# [address, offset] of the slots of a kind, in order.
+sub slots
+{
+	my ($file, $kind) = @_;
+	my @found;
+	for my $block (blocks($file, PAGE_NODES))
+	{
+		for my $slot (0 .. 6)
+		{
+			my $offset = $block * BLOCK + CONTENT + $slot * NODE;
+			push @found, [ $block * 8 + $slot, $offset ]
+			  if get($file, $offset, 'C') == $kind;
+		}
+	}
+	return @found;
+}
+
+# Address as check_index prints it.
+sub place
+{
+	my ($addr) = @_;
+	return sprintf 'block %d slot %d', $addr >> 3, $addr & 7;
+}
+
+# The offset of the first used lane of a node after the first $skip of them.
+sub edge
+{
+	my ($file, $offset, $skip) = @_;
+	for my $lane (0 .. 31)
+	{
+		my $at = $offset + ADDRS + 4 * $lane;
+		return $at if get($file, $at, 'V') != NONE && $skip-- == 0;
+	}
+	die 'no such edge';
+}
+
+sub chained_node
+{
+	my ($file) = @_;
+	my ($node) = grep { get($file, $_->[1] + 16, 'V') != NONE }
+	  slots($file, SLOT_NODE);
+	return $node;
+}
+
+# Offset of entry 0, which begins with the address of its node.
+sub entry
+{
+	my ($file) = @_;
+	return (blocks($file, PAGE_ENTRY))[0] * BLOCK + CONTENT;
+}
+
+# ---- the faults: name, damage, what the error says
+
+my @faults = (
+	[ 'page_magic', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_NODES))[2];
+		put($f, $block * BLOCK + TAG, 'v', 0x1234);
+		return "has a page of another kind at block $block";
+	} ],
+	[ 'page_kind', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_NODES))[2];
+		put($f, $block * BLOCK + TAG + 3, 'C', 7);
+		return "has a page of another kind at block $block";
+	} ],
+	[ 'page_version', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_NODES))[2];
+		put($f, $block * BLOCK + TAG + 2, 'C', 200);
+		return "has page format 200 at block $block, this version reads format 1";
+	} ],
+	[ 'page_zeros', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_NODES))[2];
+		put($f, $block * BLOCK, 'a*', "\0" x BLOCK);
+		return qr/edge \d+ leads to block $block slot \d, which is free/;
+	} ],
+	[ 'meta_magic', sub {
+		my ($f) = @_;
+		put($f, TAG, 'v', 0x1234);
+		return 'has a page of another kind at block 0';
+	} ],
+	[ 'meta_dim', sub {
+		my ($f) = @_;
+		put($f, CONTENT, 'V', 9999);
+		return 'has an invalid metapage';
+	} ],
+	[ 'meta_metric', sub {
+		my ($f) = @_;
+		put($f, CONTENT + 4, 'V', 2);
+		return 'was built for metric 2, its operator class has metric 1';
+	} ],
+	[ 'meta_unit', sub {
+		my ($f) = @_;
+		put($f, CONTENT + 8, 'f<', -1);
+		return 'has an invalid metapage: its unit is no positive number';
+	} ],
+	[ 'meta_entries', sub {
+		my ($f) = @_;
+		put($f, CONTENT + 20, 'V', 1000000);
+		return 'has an invalid metapage: it has more entries than its pages hold';
+	} ],
+	[ 'slot_kind', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1], 'C', 77);
+		return "is corrupted at " . place($n->[0]) . ": it is of unknown kind 77";
+	} ],
+	[ 'slot_freed', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1], 'C', SLOT_FREE);
+		return qr/edge \d+ leads to ${\place($n->[0])}, which is free/;
+	} ],
+	[ 'node_rows', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + 1, 'C', 7);
+		return place($n->[0]) . ': it counts 7 heap rows of at most 6';
+	} ],
+	[ 'node_length', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + 8, 'V', 0x7FC00000);
+		return place($n->[0]) . ': its scale, length or error is no number';
+	} ],
+	[ 'edge_outside', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, edge($f, $n->[1], 0), 'V', 100000 * 8 + 3);
+		return qr/${\place($n->[0])}: edge \d+ leads to block 100000 slot 3, which does not exist/;
+	} ],
+	[ 'edge_slot', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		my $other = (slots($f, SLOT_NODE))[30];
+		put($f, edge($f, $n->[1], 0), 'V', ($other->[0] & ~7) + 7);
+		return qr/${\place($n->[0])}: edge \d+ leads to block \d+ slot 7, which does not exist/;
+	} ],
+	[ 'edge_meta', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, edge($f, $n->[1], 0), 'V', 1);
+		return qr/${\place($n->[0])}: edge \d+ leads to block 0 slot 1, which does not exist/;
+	} ],
+	[ 'edge_posting', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		my $p = (slots($f, SLOT_POSTING))[0];
+		put($f, edge($f, $n->[1], 0), 'V', $p->[0]);
+		return qr/${\place($n->[0])}: edge \d+ leads to ${\place($p->[0])}, which is a posting/;
+	} ],
+	[ 'edge_self', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, edge($f, $n->[1], 0), 'V', $n->[0]);
+		return qr/${\place($n->[0])}: edge \d+ leads to the node itself/;
+	} ],
+	[ 'edge_twice', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, edge($f, $n->[1], 1), 'V', get($f, edge($f, $n->[1], 0), 'V'));
+		return qr/${\place($n->[0])}: edges \d+ and \d+ lead to the same node/;
+	} ],
+	[ 'edge_factor', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		my $lane = (edge($f, $n->[1], 0) - $n->[1] - ADDRS) / 4;
+		put($f, $n->[1] + ADDRS + 128 + 2 * $lane, 'v', 0x7E00);
+		return place($n->[0]) . ": a factor of edge $lane is no number";
+	} ],
+	[ 'edge_stale', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		my $lane = (edge($f, $n->[1], 0) - $n->[1] - ADDRS) / 4;
+		my $at = $n->[1] + LENGTHS + 2 * $lane;
+		put($f, $at, 'v', get($f, $at, 'v') + 1);
+		return qr/${\place($n->[0])}: edge $lane was made for another node/;
+	} ],
+	[ 'posting_rows', sub {
+		my ($f) = @_;
+		my $p = (slots($f, SLOT_POSTING))[0];
+		put($f, $p->[1] + 2, 'v', 5000);
+		return qr/${\place($p->[0])}: it counts 5000 heap rows of at most 189/;
+	} ],
+	[ 'posting_cycle', sub {
+		my ($f) = @_;
+		my ($last) = grep { get($f, $_->[1] + 4, 'V') == NONE }
+		  slots($f, SLOT_POSTING);
+		my $first = get($f, chained_node($f)->[1] + 16, 'V');
+		put($f, $last->[1] + 4, 'V', $first);
+		return place($last->[0]) . ': it is followed by '
+		  . place($first) . ', which follows another';
+	} ],
+	[ 'posting_lost', sub {
+		my ($f) = @_;
+		my $n = chained_node($f);
+		put($f, $n->[1] + 16, 'V', NONE);
+		return qr/lacks the row at \(\d+,\d+\) of table "t"/;
+	} ],
+	[ 'posting_wrong', sub {
+		my ($f) = @_;
+		my $n = chained_node($f);
+		my $other = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + 16, 'V', $other->[0]);
+		return place($n->[0]) . ': it is followed by '
+		  . place($other->[0]) . ', which is no posting';
+	} ],
+	[ 'row_missing', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + 1, 'C', 0);
+		return qr/lacks the row at \(\d+,\d+\) of table "t"/;
+	} ],
+	[ 'row_twice', sub {
+		my ($f) = @_;
+		my ($n, $m) = (slots($f, SLOT_NODE))[20, 21];
+		put($f, $n->[1] + 20, 'a6', substr($f->{bytes}, $m->[1] + 20, 6));
+		return qr/it holds heap row \(\d+,\d+\), as does block \d+ slot \d/;
+	} ],
+	[ 'row_outside', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + 20, 'V', 9);    # block number, high half first
+		return qr/${\place($n->[0])}: heap row \(589824,\d+\) does not exist/;
+	} ],
+	[ 'row_invalid', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + 24, 'v', 0);
+		return qr/${\place($n->[0])}: heap row \(\d+,0\) does not exist/;
+	} ],
+	[ 'vector_coarse', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + OWN + 2, 'C', get($f, $n->[1] + OWN + 2, 'C') ^ 4);
+		return qr/holds another vector than heap row|holds another vector/;
+	} ],
+	[ 'vector_fine', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		my $at = $n->[1] + OWN + 128 + 3;
+		put($f, $at, 'C', get($f, $at, 'C') ^ 0x40);
+		return qr/${\place($n->[0])}: it holds another vector than heap row/;
+	} ],
+	[ 'vector_error', sub {
+		my ($f) = @_;
+		my $n = (slots($f, SLOT_NODE))[20];
+		put($f, $n->[1] + 12, 'f<', 5);
+		return qr/${\place($n->[0])}: it holds another vector than heap row/;
+	} ],
+	[ 'entry_address', sub {
+		my ($f) = @_;
+		put($f, entry($f), 'V', 100000 * 8);
+		return 'has an entry 0 to block 100000 slot 0, which does not exist';
+	} ],
+	[ 'entry_posting', sub {
+		my ($f) = @_;
+		my $p = (slots($f, SLOT_POSTING))[0];
+		put($f, entry($f), 'V', $p->[0]);
+		return 'has an entry 0 to ' . place($p->[0]) . ', which is a posting';
+	} ],
+	[ 'entry_vector', sub {
+		my ($f) = @_;
+		my ($n, $m) = (slots($f, SLOT_NODE))[20, 21];
+		my $was = get($f, entry($f), 'V');
+		my $other = $was == $n->[0] ? $m->[0] : $n->[0];
+		put($f, entry($f), 'V', $other);
+		return 'has an entry 0 to ' . place($other) . ', which holds another vector';
+	} ],
+);
+
+$node->safe_psql('postgres', join ';', map {
+	"CREATE INDEX i_$_->[0] ON t USING recsys_hnsw (v)"
+} @faults, ['whole'], ['islands']);
+is( $node->safe_psql('postgres',
+		"SELECT count(recsys.check_index(indexrelid)) FROM pg_index WHERE indrelid = 't'::regclass"),
+	@faults + 2, 'all are whole at first');
+
+my $backup = 'standby';
+$node->backup($backup);
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, $backup, has_streaming => 1);
+
+my %path = map { $_->[0] => locate($node, "i_$_->[0]") } @faults, ['islands'];
+$node->stop;
+my %expected;
+for my $fault (@faults)
+{
+	my ($name, $damage) = @$fault;
+	my $file = load($path{$name});
+	$expected{$name} = $damage->($file);
+	$expected{$name} = qr/\Q$expected{$name}\E/ unless ref $expected{$name};
+	save($file);
+}
+
+# One entry, and no edges but those of its node.
+my $islands = load($path{islands});
+my $kept = get($islands, entry($islands), 'V');
+my $degree;
+put($islands, CONTENT + 20, 'V', 1);
+for my $island (slots($islands, SLOT_NODE))
+{
+	my $addrs = $island->[1] + ADDRS;
+	if ($island->[0] == $kept)
+	{
+		$degree = grep { get($islands, $addrs + 4 * $_, 'V') != NONE } 0 .. 31;
+	}
+	else
+	{
+		put($islands, $addrs, 'a*', "\xFF" x 128);
+	}
+}
+save($islands);
+$node->start;
+
+# The error of check_index, with its SQLSTATE.
+sub check
+{
+	my ($server, $index) = @_;
+	my ($rc, $out, $err) = $server->psql('postgres',
+		"SELECT recsys.check_index('$index')",
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	return 'whole' if $rc == 0;
+	return $err =~ /ERROR:  ([^\n]*)/ ? $1 : $err;
+}
+
+for my $fault (@faults)
+{
+	my $name = $fault->[0];
+	like(check($node, "i_$name"),
+		qr/^XX002: index "i_$name" .*$expected{$name}/, $name);
+}
+is(check($node, 'i_whole'), 'whole', 'an index left alone is whole');
+$node->safe_psql('postgres', 'REINDEX INDEX i_edge_self');
+is(check($node, 'i_edge_self'), 'whole', 'REINDEX repairs');
+
+is( $node->safe_psql('postgres', q{
+		SELECT nodes, entries, unreachable, no_incoming, round(average_degree * nodes)
+		FROM recsys.index_stats('i_islands')}),
+	join('|', 301, 1, 300 - $degree, 301 - $degree, $degree),
+	'index_stats counts what cannot be reached');
+is(check($node, 'i_islands'), 'whole', 'nodes out of reach are no damage');
+
+# index_stats does not trip over damage that it need not look at
+like(
+	$node->safe_psql('postgres', q{SELECT rows, nodes FROM recsys.index_stats('i_edge_outside')}),
+	qr/^900\|301$/, 'index_stats passes by an edge to nowhere');
+my ($rc, $out, $err) =
+  $node->psql('postgres', q{SELECT recsys.index_stats('i_slot_kind')});
+like($err, qr/has a slot of unknown kind 77/, 'index_stats reports an unknown slot');
+
+# ---- a standby: its own copies are damaged, not the primary's
+
+# Stop the standby with all replayed and written; returns an index's path.
+sub stop_standby
+{
+	my ($index) = @_;
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	$node->wait_for_catchup($standby);
+	$standby->safe_psql('postgres', 'CHECKPOINT');
+	my $path = locate($standby, $index);
+	$standby->stop;
+	return $path;
+}
+
+$standby->start;
+$node->wait_for_catchup($standby);
+is(check($standby, 'i_whole'), 'whole', 'a whole index on a standby');
+is( $standby->safe_psql('postgres',
+		q{SELECT rows, nodes, unreachable, recsys.index_recall('i_whole', 5, 20)
+		  FROM recsys.index_stats('i_whole')}),
+	'900|301|0|1', 'index_stats and index_recall on a standby');
+my $path = stop_standby('i_whole');
+my $copy = load($path);
+my $lost = (slots($copy, SLOT_NODE))[20];
+put($copy, $lost->[1] + 1, 'C', 0);
+save($copy);
+$standby->start;
+like(check($standby, 'i_whole'),
+	qr/^XX002: index "i_whole" lacks the row/, 'damage on a standby');
+is(check($node, 'i_whole'), 'whole', 'the primary has none');
+
+# An unlogged index has no contents there.
+$node->safe_psql('postgres',
+	'CREATE UNLOGGED TABLE u (v vector(2)); CREATE INDEX u_v ON u USING recsys_hnsw (v)');
+$node->wait_for_catchup($standby);
+like(check($standby, 'u_v'),
+	qr/^0A000: unlogged index "u_v" has no contents on a standby/, 'unlogged');
+
+# The same lost row, found while replay goes on: it may be no fault, and the
+# error says so.  The index's expression waits until replay has moved.
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION wait_for_replay(v vector) RETURNS vector
+		IMMUTABLE LANGUAGE plpgsql AS $$
+	DECLARE
+		start pg_lsn := pg_last_wal_replay_lsn();
+	BEGIN
+		WHILE pg_is_in_recovery() AND pg_last_wal_replay_lsn() = start LOOP
+			PERFORM pg_sleep(0.01);
+		END LOOP;
+		RETURN v;
+	END $$;
+	CREATE TABLE w AS SELECT * FROM t LIMIT 1;
+	CREATE INDEX i_wait ON w USING recsys_hnsw (public.wait_for_replay(v))});
+$path = stop_standby('i_wait');
+$copy = load($path);
+put($copy, (slots($copy, SLOT_NODE))[0][1] + 1, 'C', 0);
+save($copy);
+$standby->start;
+my $output = '';
+my $waiting = IPC::Run::start(
+	[
+		'psql', '-X', '-v', 'VERBOSITY=verbose', '-d',
+		$standby->connstr('postgres'), '-c',
+		"SELECT recsys.check_index('i_wait')"
+	],
+	'>', \$output, '2>&1');
+ok( $standby->poll_query_until('postgres',
+		q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}),
+	'the check waits');
+$node->safe_psql('postgres', 'CREATE TABLE moved ()');
+$waiting->finish;
+like($output,
+	qr/ERROR:  55006: index "i_wait" cannot be checked while replay changes it/,
+	'a fault found while replay goes on');
+
+$standby->stop;
+$node->stop;
+done_testing();
