@@ -204,10 +204,11 @@ entry_choose(const EntrySet *set, Measure measure, const EntryQuery *query,
 		}
 		if (e->kind != ENTRY_NONE &&
 			(n < ENTRY_POINTS || key < points[n - 1].key))
-			n = points_insert(points, n, (EntryPoint)
-							  {
-			e->addr, query->ips[i], e->norm, key
-		});
+		{
+			EntryPoint	p = {e->addr, query->ips[i], e->norm, key};
+
+			n = points_insert(points, n, p);
+		}
 	}
 	return n;
 }
