@@ -56,7 +56,7 @@ typedef struct EntrySet
 } EntrySet;
 
 /* Entries from which a search begins. */
-#define ENTRY_POINTS 8
+#define ENTRY_POINTS 32
 
 /* Entries of a set at the most. */
 #define ENTRY_MAX 1024

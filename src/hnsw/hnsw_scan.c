@@ -81,6 +81,8 @@ typedef struct HnswScan
 	double		query_norm;
 	GraphQuery *query;
 	GraphSearch *search;
+	EntryPoint *entries;		/* that have not been entered from */
+	int			nentries;
 	RowArray	found;			/* heap */
 	RowArray	late;			/* sorted once the others are returned */
 	Size		nlate_returned;
@@ -219,7 +221,7 @@ scan_set_query(IndexScanDesc scan, HnswScan *so)
 					coder->rotated);
 }
 
-/* Enter the graph from the best entries. */
+/* Score the entry set, and enter the graph from the best entries. */
 static void
 scan_enter(IndexScanDesc scan, HnswScan *so)
 {
@@ -237,6 +239,30 @@ scan_enter(IndexScanDesc scan, HnswScan *so)
 	for (int i = 0; i < n; i++)
 		graph_search_enter(so->search, points[i].addr, points[i].ip,
 						   points[i].norm);
+	so->entries = palloc(sizeof(EntryPoint) * set->n);
+	for (int i = 0; i < set->n; i++)
+		if (set->entries[i].kind != ENTRY_NONE)
+		{
+			EntryPoint *e = &so->entries[so->nentries++];
+
+			e->addr = set->entries[i].addr;
+			e->ip = ips[i];
+			e->norm = set->entries[i].norm;
+		}
+}
+
+/*
+ * Let all entries be candidates, with the exact scores that they have anyway.
+ * A scan for a few rows does well without; for many rows, edges alone miss
+ * part of the longest items, which belong to no neighbourhood.
+ */
+static void
+scan_enter_all(HnswScan *so)
+{
+	for (int i = 0; i < so->nentries; i++)
+		graph_search_enter(so->search, so->entries[i].addr, so->entries[i].ip,
+						   so->entries[i].norm);
+	so->nentries = 0;
 }
 
 /* Begin a scan when its first row is asked for. */
@@ -373,13 +399,19 @@ scan_wanted_visits(const HnswScan *so)
 static void
 scan_advance(IndexScanDesc scan, HnswScan *so)
 {
+	int64		rank = so->nreturned + (int64) so->late.n;
 	double		wanted;
 
-	if (so->swept || (so->nreturned < so->stage_rows && so->found.n > 0))
+	/* a late row has its rank, or the visits would fall behind */
+	if (so->swept || (rank < so->stage_rows && so->found.n > 0))
 		return;
-	if (so->nreturned >= so->stage_rows)
-		so->stage_rows = so->stage_rows == 0.0 ? FIRST_STAGE_ROWS :
-			so->stage_rows * STAGE_GROWTH;
+	if (so->stage_rows == 0.0)
+		so->stage_rows = FIRST_STAGE_ROWS;
+	else if (rank >= so->stage_rows)
+	{
+		so->stage_rows *= STAGE_GROWTH;
+		scan_enter_all(so);
+	}
 	wanted = scan_wanted_visits(so);
 	if (wanted < so->nblocks)
 	{
