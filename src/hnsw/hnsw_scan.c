@@ -50,6 +50,12 @@
 #define STAGE_GROWTH 3.05
 #define VISITS_PER_ROW 2.2
 
+/*
+ * Visits that a stage may make beyond those wanted, as a factor, while the
+ * best candidate looks better than the best row.
+ */
+#define PATIENCE 1.5
+
 /* Rows that ef_search pays for. */
 #define ROWS_INCLUDED 4.0
 
@@ -57,6 +63,7 @@
 typedef struct FoundRow
 {
 	double		bound;			/* not above its distance */
+	float		key;			/* in the measure of the search */
 	ItemPointerData tid;
 } FoundRow;
 
@@ -87,7 +94,8 @@ typedef struct HnswScan
 	RowArray	late;			/* sorted once the others are returned */
 	Size		nlate_returned;
 	int64		nreturned;
-	double		stage_rows;		/* rows that may be returned as it stands */
+	double		stage_rows;		/* rows up to the end of this stage */
+	double		wanted;			/* visits that it makes */
 	double		last_bound;
 } HnswScan;
 
@@ -293,13 +301,14 @@ scan_start(IndexScanDesc scan, HnswScan *so)
 
 /* Add a node's heap rows to the rows found. */
 static void
-scan_add_rows(HnswScan *so, const GraphNode *node, float ip)
+scan_add_rows(HnswScan *so, const GraphNode *node, float ip, float key)
 {
 	ScoredVector scored = {ip, node->norm, node->err, so->query_norm};
 	GraphStore *store = &so->store.base;
 	FoundRow	row;
 	NodeAddr	next = node->posting;
 
+	row.key = key;
 	row.bound = metric_lower_bound((Metric) so->meta.metric, &scored);
 	for (int i = 0; i < node->ntids; i++)
 	{
@@ -334,7 +343,7 @@ scan_visit(HnswScan *so)
 	if (!graph_search_step(so->search, &visit, NULL))
 		return false;
 	if (visit.header.kind == SLOT_NODE)
-		scan_add_rows(so, &visit.header, visit.ip);
+		scan_add_rows(so, &visit.header, visit.ip, visit.key);
 	return true;
 }
 
@@ -382,43 +391,60 @@ scan_sweep(IndexScanDesc scan, HnswScan *so)
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < n; i++)
-			scan_add_rows(so, &nodes[i], ips[i]);
+			scan_add_rows(so, &nodes[i], ips[i], 0.0f);
 	}
 	so->swept = true;
 }
 
-/* Visits wanted before the stage's rows are returned. */
-static double
-scan_wanted_visits(const HnswScan *so)
+/*
+ * Whether the best row found may be returned: the stage's visits have been
+ * made, and no candidate promises to be better, unless half as many visits
+ * again have not kept the promise.
+ */
+static bool
+scan_row_is_ready(HnswScan *so)
 {
-	return guc_hnsw_ef_search +
-		VISITS_PER_ROW * (so->stage_rows - ROWS_INCLUDED);
+	double		nvisited = (double) graph_search_nvisited(so->search);
+
+	return so->found.n > 0 && nvisited >= so->wanted &&
+		(nvisited >= PATIENCE * so->wanted ||
+		 so->found.rows[0].key <= graph_search_frontier(so->search));
 }
 
-/* Find what the next row needs: visit nodes for its stage, or sweep. */
+/* Begin the next stage when the rows of the last have been returned. */
 static void
-scan_advance(IndexScanDesc scan, HnswScan *so)
+scan_next_stage(HnswScan *so)
 {
-	int64		rank = so->nreturned + (int64) so->late.n;
-	double		wanted;
-
 	/* a late row has its rank, or the visits would fall behind */
-	if (so->swept || (rank < so->stage_rows && so->found.n > 0))
+	int64		rank = so->nreturned + (int64) so->late.n;
+
+	if (rank < so->stage_rows)
 		return;
 	if (so->stage_rows == 0.0)
 		so->stage_rows = FIRST_STAGE_ROWS;
-	else if (rank >= so->stage_rows)
+	else
 	{
 		so->stage_rows *= STAGE_GROWTH;
 		scan_enter_all(so);
 	}
-	wanted = scan_wanted_visits(so);
-	if (wanted < so->nblocks)
+	so->wanted = guc_hnsw_ef_search +
+		VISITS_PER_ROW * (so->stage_rows - ROWS_INCLUDED);
+}
+
+/* Find what the next row needs: visit nodes, or sweep. */
+static void
+scan_advance(IndexScanDesc scan, HnswScan *so)
+{
+	if (so->swept)
+		return;
+	scan_next_stage(so);
+	while (so->wanted < so->nblocks)
 	{
-		while (graph_search_nvisited(so->search) < so->nblocks &&
-			   scan_visit(so))
-			if (graph_search_nvisited(so->search) >= wanted && so->found.n > 0)
-				return;
+		if (scan_row_is_ready(so))
+			return;
+		if (graph_search_nvisited(so->search) >= so->nblocks ||
+			!scan_visit(so))
+			break;
 	}
 	scan_sweep(scan, so);
 }
