@@ -19,6 +19,7 @@ from pq import Connection, Parameter, cpu_seconds
 OPERATORS = {"ip": "<#>", "l2": "<->", "cosine": "<=>"}
 TARGETS = {10: 0.98, 100: 0.97, 1000: 0.95}
 EF_SWEEP = (10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 400, 1000)
+QUICK_SWEEP = (10, 40, 50, 60, 100, 200, 1000)
 
 # pgvector's last resort: an iterative scan that fetches this many rows, which
 # are then sorted by their true distance.
@@ -251,7 +252,7 @@ class Comparison:
 		statement = self.select(pgvector, k)
 		for ef in EF_SWEEP:
 			if ef >= min(k, EF_SWEEP[-1]) and not (
-					self.quick and ef not in (10, 40, 100, 200, 1000)):
+					self.quick and ef not in QUICK_SWEEP):
 				found.append(Contender(
 					f"pgvector, ef_search {ef}", statement, pgvector,
 					f"SET hnsw.iterative_scan = off; SET hnsw.ef_search = {ef}"))
