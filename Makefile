@@ -28,7 +28,8 @@ OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
 	src/hnsw/hnsw_coder.o src/hnsw/hnsw_link.o src/hnsw/hnsw_build.o \
 	src/hnsw/hnsw_insert.o src/hnsw/hnsw_scan.o \
 	src/hnsw/hnsw_arena.o src/hnsw/hnsw_entry_build.o src/hnsw/hnsw_flush.o \
-	src/hnsw/hnsw_parallel.o src/hnsw/hnsw_vacuum.o
+	src/hnsw/hnsw_parallel.o src/hnsw/hnsw_vacuum.o \
+	src/hnsw/hnsw_repair.o src/hnsw/hnsw_entry_repair.o
 
 HDRS = $(wildcard src/*.h src/*/*.h)
 

@@ -158,4 +158,11 @@ compat_restrict_search_path(void)
 #endif
 }
 
+/* Let a VACUUM rest; the caller includes commands/vacuum.h. */
+#if PG_VERSION_NUM >= 180000
+#define compat_vacuum_delay_point() vacuum_delay_point(false)
+#else
+#define compat_vacuum_delay_point() vacuum_delay_point()
+#endif
+
 #endif							/* RECSYS_COMPAT_H */

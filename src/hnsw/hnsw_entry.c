@@ -86,6 +86,33 @@ entry_fill(EntrySet *set, int i, EntryKind kind, NodeAddr addr,
 	memcpy(entry_direction(set, i), own->codes, set->padded_dim);
 }
 
+/*
+ * A copy of a set without its entries of kind ENTRY_NONE, in the current
+ * memory context.  Its coordinates of the augmentation are not set.
+ */
+EntrySet *
+entry_set_compact(const EntrySet *set)
+{
+	EntrySet   *copy = palloc0(entry_set_size(set->n, set->padded_dim));
+	int			n = 0;
+
+	for (int i = 0; i < set->n; i++)
+		copy->n += set->entries[i].kind != ENTRY_NONE;
+	copy->version = set->version;
+	copy->padded_dim = set->padded_dim;
+	for (int i = 0; i < set->n; i++)
+	{
+		if (set->entries[i].kind == ENTRY_NONE)
+			continue;
+		copy->entries[n] = set->entries[i];
+		memcpy(entry_own(copy, n), entry_own(set, i), set->padded_dim);
+		memcpy(entry_direction(copy, n), entry_direction(set, i),
+			   set->padded_dim);
+		n++;
+	}
+	return copy;
+}
+
 /* The cell whose direction is nearest to a vector, or -1 without cells. */
 int
 entry_nearest_cell(const EntrySet *set, const int8 *codes)
@@ -558,10 +585,24 @@ entry_set_reserve(Relation index, HnswMeta *meta, PageWal wal,
 	return RelationGetNumberOfBlocks(index);
 }
 
+/* Forget entry i on its page, so that whatever takes it next is longer. */
+static void
+entry_clear(Relation index, const HnswMeta *meta, PageWal wal, int padded_dim,
+			int i)
+{
+	Buffer		buffer = entry_page_lock(index, meta, padded_dim, i,
+										 BUFFER_LOCK_EXCLUSIVE);
+	PageEdit	edit;
+	Page		page = page_edit_begin(&edit, index, buffer, wal);
+
+	memset(entry_on_page(page, padded_dim, i), 0, entry_slot_size(padded_dim));
+	page_edit_end(&edit, true);
+	UnlockReleaseBuffer(buffer);
+}
+
 /*
  * Write a whole set in place of the one on disk.  Used by a build and by
- * VACUUM; inserts that change single entries at the same time may win or
- * lose.
+ * VACUUM, which keep out inserts meanwhile.
  */
 void
 entry_set_write(Relation index, HnswMeta *meta, PageWal wal,
@@ -570,5 +611,7 @@ entry_set_write(Relation index, HnswMeta *meta, PageWal wal,
 	entry_set_reserve(index, meta, wal, set);
 	for (int i = 0; i < set->n; i++)
 		entry_write(index, meta, wal, set, i, false);
+	for (int i = set->n; i < meta->nentries; i++)
+		entry_clear(index, meta, wal, set->padded_dim, i);
 	hnsw_meta_update(index, wal, meta, meta_set_entries, (void *) set);
 }

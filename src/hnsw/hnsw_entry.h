@@ -88,6 +88,7 @@ extern void entry_fill(EntrySet *set, int i, EntryKind kind, NodeAddr addr,
 					   const OwnVector *own);
 extern void entry_set_champion(EntrySet *set, int i, NodeAddr addr,
 							   const OwnVector *own);
+extern EntrySet *entry_set_compact(const EntrySet *set);
 extern int	entry_nearest_cell(const EntrySet *set, const int8 *codes);
 extern float entry_set_radius2(const EntrySet *set);
 

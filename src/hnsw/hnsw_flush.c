@@ -259,6 +259,7 @@ flush_slot(const NodeLayout *layout, GraphNode *to, const GraphNode *from,
 
 		if (posting->next != INVALID_NODE_ADDR)
 			posting->next = places[posting->next];
+		posting->owner = places[posting->owner];
 		return;
 	}
 	if (to->posting != INVALID_NODE_ADDR)

@@ -26,6 +26,16 @@
 /* Candidates that a list is chosen from, at the most. */
 #define LINK_MAX_CANDIDATES 128
 
+/* Nodes visited at the most, dead ones too, as a multiple of ef_construction. */
+#define LINK_MAX_VISITS 4
+
+/*
+ * Share of a list's lanes that a repair leaves open.  Later inserts fill them
+ * with their edges back, and a VACUUM that finds few dead rows is cheap: see
+ * the README of this folder for the measurement.
+ */
+#define LINK_OPEN_SHARE 0.25
+
 /* Attempts at an edge back while others change the same list. */
 #define LINK_RETRIES 3
 
@@ -36,6 +46,7 @@ typedef struct KnownNode
 	OwnVector	own;			/* codes point into the linker's memory */
 	float		ip;				/* with the vector being linked */
 	bool		candidate;		/* visited by a search, and alive */
+	bool		linked;			/* already a neighbour, in a repair */
 } KnownNode;
 
 /* A candidate of one list. */
@@ -93,8 +104,8 @@ linker_create(GraphStore *store, int ef_construction)
 	Linker	   *linker = palloc0(sizeof(Linker));
 	uint32		n = 1024;
 
-	/* both searches and all members of all lists that may be ranked */
-	while (n < 2 * (uint32) ef_construction + NODE_DEGREE * (NODE_DEGREE + 1))
+	/* both searches, all members of all lists that may be ranked, and more */
+	while (n < 2 * (uint32) ef_construction + NODE_DEGREE * (NODE_DEGREE + 2))
 		n *= 2;
 	linker->store = store;
 	linker->search = graph_search_create(store);
@@ -140,6 +151,7 @@ known_add(Linker *linker, NodeAddr addr, uint32 *slot)
 	known = &linker->nodes[linker->nnodes];
 	known->addr = addr;
 	known->candidate = false;
+	known->linked = false;
 	known->own.codes = linker->codes +
 		(Size) linker->nnodes * linker->store->layout.padded_dim;
 	known->own.fine = NULL;
@@ -192,11 +204,17 @@ known_key(const Linker *linker, Measure measure, const OwnVector *a,
 
 /* ----- finding candidates ----- */
 
-/* Visit ef_construction nodes in one measure, and remember them. */
+/*
+ * Visit ef_construction live nodes in one measure, and remember them.  Where
+ * VACUUM has not got to all tombstones yet they are visited in addition.
+ */
 static void
 linker_search(Linker *linker, NodeAddr self)
 {
-	for (int i = 0; i < linker->ef_construction; i++)
+	int			nlive = 0;
+
+	for (int i = 0; nlive < linker->ef_construction &&
+		 i < LINK_MAX_VISITS * linker->ef_construction; i++)
 	{
 		Visit		visit;
 		KnownNode  *known = &linker->nodes[linker->nnodes];
@@ -207,7 +225,10 @@ linker_search(Linker *linker, NodeAddr self)
 		if (linker->nnodes == linker->max_nodes ||
 			!graph_search_step(linker->search, &visit, codes))
 			break;
-		if (visit.header.kind != SLOT_NODE || visit.addr == self)
+		if (visit.header.kind != SLOT_NODE)
+			continue;
+		nlive++;
+		if (visit.addr == self)
 			continue;
 		slot = known_slot(linker, visit.addr);
 		if (*slot != NO_NODE)
@@ -316,13 +337,24 @@ linker_choose(Linker *linker, const OwnVector *own, int k)
 		linker->chosen[k][i] = linker->choices[order[i]].node;
 }
 
+/* Forget all nodes, and set the vector to be linked. */
+static void
+linker_begin(Linker *linker, const float *rotated)
+{
+	graph_query_set(&linker->store->layout, linker->store->unit,
+					linker->query, rotated);
+	linker->nnodes = 0;
+	memset(linker->hash, 0xFF, sizeof(uint32) * (linker->hash_mask + 1));
+}
+
 /*
- * The set is read before any search begins, since it may go away with a
- * relation cache invalidation.
+ * Add the candidates that the searches for the wanted lists find to those
+ * already known.  The set is read before any search begins, since it may go
+ * away with a relation cache invalidation.
  */
-NodeAddr
-linker_find(Linker *linker, const EntrySet *set, const float *rotated,
-			const OwnVector *own, NodeAddr self)
+static void
+linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
+					NodeAddr self, const bool wanted[MAX_EDGE_LISTS])
 {
 	EntryPoint	points[MAX_EDGE_LISTS][ENTRY_POINTS];
 	int			npoints[MAX_EDGE_LISTS];
@@ -332,10 +364,6 @@ linker_find(Linker *linker, const EntrySet *set, const float *rotated,
 		mips_coordinate(own->norm * own->norm, linker->store->radius2)
 	};
 
-	graph_query_set(&linker->store->layout, linker->store->unit,
-					linker->query, rotated);
-	linker->nnodes = 0;
-	memset(linker->hash, 0xFF, sizeof(uint32) * (linker->hash_mask + 1));
 	entry_score_own(set, own, ips);
 	for (int k = 0; k < linker->nlists; k++)
 		npoints[k] = entry_choose(set, linker->lists[k].measure, &query,
@@ -344,6 +372,8 @@ linker_find(Linker *linker, const EntrySet *set, const float *rotated,
 	{
 		uint32		nbefore = Min(linker->nnodes, ENTRY_POINTS);
 
+		if (!wanted[k])
+			continue;
 		graph_search_begin(linker->search, linker->query,
 						   linker->lists[k].measure, linker->ef_construction);
 		for (int i = 0; i < npoints[k]; i++)
@@ -355,6 +385,16 @@ linker_find(Linker *linker, const EntrySet *set, const float *rotated,
 							   linker->nodes[i].ip, linker->nodes[i].own.norm);
 		linker_search(linker, self);
 	}
+}
+
+NodeAddr
+linker_find(Linker *linker, const EntrySet *set, const float *rotated,
+			const OwnVector *own, NodeAddr self)
+{
+	static const bool all[MAX_EDGE_LISTS] = {true, true};
+
+	linker_begin(linker, rotated);
+	linker_search_lists(linker, set, own, self, all);
 	for (int k = 0; k < linker->nlists; k++)
 		linker_choose(linker, own, k);
 	return linker_duplicate(linker, own);
@@ -529,36 +569,225 @@ linker_write(Linker *linker, const OwnVector *own, NodeAddr self,
 	return self;
 }
 
-NodeAddr
-linker_link(Linker *linker, const OwnVector *own, NodeAddr self,
-			ItemPointer tid)
+/* Make the vector being linked a known node itself; returns its number. */
+static uint32
+linker_know_self(Linker *linker, const OwnVector *own, NodeAddr self)
 {
-	uint32		child;
-	uint32	   *slot;
-	KnownNode  *known;
-	int			nback = 0;
+	uint32	   *slot = known_slot(linker, self);
+	KnownNode  *known = known_add(linker, self, slot);
 
-	self = linker_write(linker, own, self, tid);
-	slot = known_slot(linker, self);
-	known = known_add(linker, self, slot);
 	if (known == NULL)
 		elog(ERROR, "no room for the node being linked");
-	child = *slot;
 	known->own.scale = own->scale;
 	known->own.norm = own->norm;
 	known->own.err = own->err;
 	memcpy(known->own.codes, own->codes, linker->store->layout.padded_dim);
+	return *slot;
+}
+
+/* Ask all chosen neighbours for edges back; returns how many gave one. */
+static int
+linker_link_all_back(Linker *linker, uint32 child)
+{
+	int			nback = 0;
 
 	for (int k = 0; k < linker->nlists; k++)
 		for (int i = 0; i < linker->nchosen[k]; i++)
 			nback += linker_link_back(linker, linker->chosen[k][i],
 									  &linker->lists[k], child, false);
+	return nback;
+}
+
+NodeAddr
+linker_link(Linker *linker, const OwnVector *own, NodeAddr self,
+			ItemPointer tid)
+{
+	uint32		child;
+	int			nback;
+
+	self = linker_write(linker, own, self, tid);
+	child = linker_know_self(linker, own, self);
+	nback = linker_link_all_back(linker, child);
 	/* a node to which no edge leads could never be found */
 	for (int k = linker->nlists - 1; nback == 0 && k >= 0; k--)
 		for (int i = 0; nback == 0 && i < linker->nchosen[k]; i++)
 			nback += linker_link_back(linker, linker->chosen[k][i],
 									  &linker->lists[k], child, true);
 	return self;
+}
+
+/* ----- repair ----- */
+
+/* The neighbours that a node keeps are candidates too. */
+static void
+linker_know_neighbours(Linker *linker, const NodeEdges *edges)
+{
+	for (int lane = 0; lane < NODE_DEGREE; lane++)
+	{
+		uint32		i;
+		KnownNode  *known;
+
+		if (edges->addrs[lane] == INVALID_NODE_ADDR || edges->gone[lane])
+			continue;
+		i = known_fetch(linker, edges->addrs[lane]);
+		if (i == NO_NODE)
+			continue;
+		known = &linker->nodes[i];
+		known->ip = known->own.scale *
+			kernels->dot_f32_i8(edges->rotated, known->own.codes,
+								linker->store->layout.padded_dim);
+		known->candidate = true;
+		known->linked = true;
+	}
+}
+
+/* Lanes of a list that are free or whose neighbours are gone. */
+static int
+list_open_lanes(const EdgeList *list, const NodeEdges *edges)
+{
+	int			nopen = 0;
+
+	for (int lane = list->first; lane < list->first + list->size; lane++)
+		nopen += edges->addrs[lane] == INVALID_NODE_ADDR || edges->gone[lane];
+	return nopen;
+}
+
+/*
+ * Choose the new edges of list k: what the diversity rule would choose for
+ * the whole list, less what the list has.
+ */
+static void
+linker_choose_more(Linker *linker, const NodeEdges *edges, int k)
+{
+	const EdgeList *list = &linker->lists[k];
+	uint16		order[LINK_MAX_CANDIDATES];
+	int			nopen = list_open_lanes(list, edges);
+	int			n = 0;
+
+	for (uint32 i = 0; i < linker->nnodes; i++)
+	{
+		const KnownNode *known = &linker->nodes[i];
+		Choice	   *choice = &linker->choices[n];
+
+		if (!known->candidate || linker_is_chosen(linker, k, i))
+			continue;
+		choice->lane = -1;
+		for (int lane = 0; known->linked && lane < NODE_DEGREE; lane++)
+			if (edges->addrs[lane] == known->addr)
+				choice->lane = lane;
+		if (choice->lane >= 0 && (choice->lane < list->first ||
+								  choice->lane >= list->first + list->size))
+			continue;
+		choice->node = i;
+		choice->key = graph_search_key(linker->store, list->measure,
+									   edges->own.norm * edges->own.norm,
+									   known->ip, known->own.norm);
+		n++;
+	}
+	choices_sort(linker->choices, n);
+	n = Min(n, LINK_MAX_CANDIDATES);
+	choices_diversify(linker, list->measure, linker->choices, n,
+					  Min(n, list->size), order);
+	linker->nchosen[k] = 0;
+	for (int i = 0; i < n && linker->nchosen[k] < nopen; i++)
+		if (linker->choices[order[i]].lane < 0)
+			linker->chosen[k][linker->nchosen[k]++] =
+				linker->choices[order[i]].node;
+}
+
+/* Whether an address is among n. */
+static bool
+addr_is_among(NodeAddr addr, const NodeAddr *addrs, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (addrs[i] == addr)
+			return true;
+	return false;
+}
+
+/* The neighbours of a node that are gone; returns their number. */
+static int
+edges_gone(const NodeEdges *edges, NodeAddr *gone)
+{
+	int			n = 0;
+
+	for (int lane = 0; lane < NODE_DEGREE; lane++)
+		if (edges->gone[lane])
+			gone[n++] = edges->addrs[lane];
+	return n;
+}
+
+/*
+ * Write the new edges.  Inserts may have changed lanes since the node was
+ * read, but not to an address that is gone: so what is in a lane now decides.
+ */
+static void
+linker_refill(Linker *linker, const NodeEdges *edges)
+{
+	GraphStore *store = linker->store;
+	NodeAddr	gone[NODE_DEGREE];
+	int			ngone = edges_gone(edges, gone);
+	GraphNode  *node = store->ops->edit(store, edges->addr);
+	NodeAddr   *addrs = node_addrs(&store->layout, node);
+
+	for (int k = 0; k < linker->nlists; k++)
+	{
+		int			next = 0;
+
+		for (int i = 0; i < linker->lists[k].size; i++)
+		{
+			int			lane = linker->lists[k].first + i;
+			const KnownNode *known = NULL;
+			EdgeCode	edge;
+
+			if (addrs[lane] != INVALID_NODE_ADDR &&
+				!addr_is_among(addrs[lane], gone, ngone))
+				continue;
+			while (known == NULL && next < linker->nchosen[k])
+			{
+				known = &linker->nodes[linker->chosen[k][next++]];
+				if (addr_is_among(known->addr, addrs, NODE_DEGREE))
+					known = NULL;
+			}
+			if (known == NULL)
+			{
+				node_edge_clear(&store->layout, node, lane);
+				continue;
+			}
+			edge_encode(&store->layout, store->unit, node, &known->own, &edge);
+			edge.addr = known->addr;
+			node_edge_set(&store->layout, node, lane, &edge);
+		}
+	}
+	store->ops->edit_end(store, true);
+}
+
+void
+linker_repair(Linker *linker, const EntrySet *set, const NodeEdges *edges)
+{
+	bool		fill[MAX_EDGE_LISTS];
+	bool		fill_any = false;
+
+	for (int k = 0; k < linker->nlists; k++)
+	{
+		fill[k] = list_open_lanes(&linker->lists[k], edges) >
+			linker->lists[k].size * LINK_OPEN_SHARE;
+		fill_any |= fill[k];
+		linker->nchosen[k] = 0;
+	}
+	if (fill_any)
+	{
+		linker_begin(linker, edges->rotated);
+		linker_know_neighbours(linker, edges);
+		linker_search_lists(linker, set, &edges->own, edges->addr, fill);
+		for (int k = 0; k < linker->nlists; k++)
+			if (fill[k])
+				linker_choose_more(linker, edges, k);
+	}
+	linker_refill(linker, edges);
+	if (fill_any)
+		linker_link_all_back(linker, linker_know_self(linker, &edges->own,
+													  edges->addr));
 }
 
 /* ----- several heap rows of one vector ----- */
@@ -579,9 +808,10 @@ slot_append_tid(const NodeLayout *layout, GraphNode *slot, ItemPointer tid)
 	return true;
 }
 
-/* Make a posting of one heap row that is followed by next. */
+/* Make a posting of one heap row of a node, followed by next. */
 static NodeAddr
-posting_create(GraphStore *store, ItemPointer tid, NodeAddr next)
+posting_create(GraphStore *store, NodeAddr owner, ItemPointer tid,
+			   NodeAddr next)
 {
 	NodeAddr	addr;
 	Posting    *posting = (Posting *) store->ops->alloc(store, &addr);
@@ -589,6 +819,7 @@ posting_create(GraphStore *store, ItemPointer tid, NodeAddr next)
 	memset(posting, 0, store->layout.node_size);
 	posting->kind = SLOT_POSTING;
 	posting->next = next;
+	posting->owner = owner;
 	posting->ntids = 1;
 	posting->tids[0] = *tid;
 	store->ops->edit_end(store, true);
@@ -632,7 +863,7 @@ node_add_tid(GraphStore *store, NodeAddr addr, const OwnVector *own,
 			if (done)
 				return true;
 		}
-		added = posting_create(store, tid, newest);
+		added = posting_create(store, addr, tid, newest);
 		node = store->ops->edit(store, addr);
 		done = node->kind == SLOT_NODE && node->posting == newest;
 		if (done)

@@ -41,6 +41,26 @@ extern NodeAddr linker_find(Linker *linker, const EntrySet *set,
 extern NodeAddr linker_link(Linker *linker, const OwnVector *own,
 							NodeAddr self, ItemPointer tid);
 
+/* A node and its edges, as they were when it was read. */
+typedef struct NodeEdges
+{
+	NodeAddr	addr;
+	OwnVector	own;
+	const float *rotated;		/* the same, decoded */
+	NodeAddr	addrs[NODE_DEGREE];
+	bool		gone[NODE_DEGREE];	/* leads to no live node */
+	int			ngone;
+} NodeEdges;
+
+/*
+ * Take out a node's edges to neighbours that are gone.  A list that is left
+ * with too many open lanes is filled up, and the new neighbours get their
+ * edges back.  When this returns no lane holds an address that is marked as
+ * gone, and edges to others are where they were.
+ */
+extern void linker_repair(Linker *linker, const EntrySet *set,
+						  const NodeEdges *edges);
+
 /* Add a heap row to a node; false where it cannot take any. */
 extern bool node_add_tid(GraphStore *store, NodeAddr addr,
 						 const OwnVector *own, ItemPointer tid);

@@ -108,10 +108,11 @@ typedef struct Posting
 	uint8		unused;
 	uint16		ntids;
 	NodeAddr	next;			/* or INVALID_NODE_ADDR */
+	NodeAddr	owner;			/* the node whose rows they are */
 	ItemPointerData tids[FLEXIBLE_ARRAY_MEMBER];
 } Posting;
 
-StaticAssertDecl(offsetof(Posting, tids) == 8,
+StaticAssertDecl(offsetof(Posting, tids) == 12,
 				 "Posting is part of the disk format");
 
 /* Sizes and offsets of a node, which follow from the dimensions alone. */

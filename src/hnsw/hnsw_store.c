@@ -58,13 +58,6 @@ page_store_close(PageStore *store)
 	store->buffer = InvalidBuffer;
 }
 
-/* The slot of an address on a page. */
-static GraphNode *
-page_slot(const PageStore *store, Page page, int slot)
-{
-	return (GraphNode *) (page_content(page) + slot * store->base.layout.node_size);
-}
-
 /* Error unless the address can be one of this index. */
 static void
 page_store_check_addr(PageStore *store, NodeAddr addr)
@@ -106,7 +99,7 @@ page_store_read(GraphStore *base, NodeAddr addr)
 
 	page_store_check_addr(store, addr);
 	page = page_store_lock(store, node_addr_block(addr), BUFFER_LOCK_SHARE);
-	return page_slot(store, page, node_addr_slot(addr));
+	return page_slot(&store->base.layout, page, node_addr_slot(addr));
 }
 
 static void
@@ -124,7 +117,7 @@ page_store_edit(GraphStore *base, NodeAddr addr)
 	page_store_check_addr(store, addr);
 	page_store_lock(store, node_addr_block(addr), BUFFER_LOCK_EXCLUSIVE);
 	page = page_edit_begin(&store->edit, store->index, store->buffer, store->wal);
-	return page_slot(store, page, node_addr_slot(addr));
+	return page_slot(&store->base.layout, page, node_addr_slot(addr));
 }
 
 static void
@@ -163,7 +156,7 @@ page_store_take_slot(PageStore *store, NodeAddr *addr, int *nfree)
 	*nfree = 0;
 	for (int slot = 0; slot < store->base.layout.slots_per_page; slot++)
 	{
-		if (page_slot(store, page, slot)->kind != SLOT_FREE)
+		if (page_slot(&store->base.layout, page, slot)->kind != SLOT_FREE)
 			continue;
 		if ((*nfree)++ == 0)
 			first = slot;
@@ -172,7 +165,7 @@ page_store_take_slot(PageStore *store, NodeAddr *addr, int *nfree)
 		return NULL;
 	*addr = node_addr(BufferGetBlockNumber(store->buffer), first);
 	page = page_edit_begin(&store->edit, store->index, store->buffer, store->wal);
-	return page_slot(store, page, first);
+	return page_slot(&store->base.layout, page, first);
 }
 
 /*

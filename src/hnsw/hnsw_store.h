@@ -55,6 +55,13 @@ typedef struct PageStore
 	PageEdit	edit;
 } PageStore;
 
+/* A slot of a page of nodes. */
+static inline GraphNode *
+page_slot(const NodeLayout *layout, Page page, int slot)
+{
+	return (GraphNode *) (page_content(page) + slot * layout->node_size);
+}
+
 struct HnswMeta;
 
 extern void page_store_init(PageStore *store, Relation index,
