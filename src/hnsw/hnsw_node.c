@@ -131,32 +131,21 @@ edge_encode(const NodeLayout *layout, float unit, const GraphNode *parent,
 	float		norm2 = own_dot(layout, parent->scale, p, parent->scale, p);
 	float		ip = own_dot(layout, parent->scale, p, child->scale, y);
 	float		t = norm2 > TINY_NORM * TINY_NORM ? ip / norm2 : 0.0f;
+	EdgeInput	input = {y, p, child->scale, 0.0f};
+	EdgeOutput	residual = {.bits = edge->bits};
 	float		factors[2];
-	float		tp;
-	float		sum = 0.0f;
-	float		r2 = 0.0f;
 
 	/* use t as it will be read */
 	kernels->f32_to_f16(&t, &edge->t, 1);
 	kernels->f16_to_f32(&edge->t, &t, 1);
-	tp = t * parent->scale;
+	input.tp = t * parent->scale;
 
-	memset(edge->bits, 0, layout->code_dim / 8);
-	for (int i = 0; i < layout->code_dim; i++)
-	{
-		float		r = child->scale * y[i] - tp * p[i];
-
-		sum += fabsf(r);
-		r2 += r * r;
-		edge->bits[i / 8] |= (uint8) (r > 0.0f) << (i % 8);
-	}
-	for (int i = layout->code_dim; i < layout->padded_dim; i++)
-	{
-		float		r = child->scale * y[i] - tp * p[i];
-
-		r2 += r * r;
-	}
-	factors[0] = sum > TINY_NORM ? r2 / sum / unit : 0.0f;
+	Assert(layout->code_dim % 64 == 0 && layout->padded_dim % 64 == 0 &&
+		   layout->code_dim <= layout->padded_dim);
+	kernels->edge_residual(&input, layout->code_dim, layout->padded_dim,
+						   &residual);
+	factors[0] = residual.sum > TINY_NORM ?
+		residual.norm2 / residual.sum / unit : 0.0f;
 	factors[1] = child->norm / unit;
 	kernels->f32_to_f16(factors, &edge->f, 1);
 	kernels->f32_to_f16(factors + 1, &edge->norm, 1);

@@ -5,8 +5,8 @@
  *
  * Pure C: nothing here needs the server, so a plain program can test it.
  * kernels_scalar.c is the reference and is written to be read; every other
- * table must agree with it (test/kernels).  No pointer needs any alignment;
- * n may be 0 and need not be a multiple of anything.
+ * table must agree with it (test/kernels).  No array needs any alignment;
+ * n may be 0 and need not be a multiple of anything, unless a kernel says so.
  *
  * The choice: the best table that the CPU supports, less the sets named in
  * the environment variable RECSYS_DISABLE_CPU (comma separated, for example
@@ -41,6 +41,32 @@ typedef struct EdgeScale
 	float		delta;
 	float		bias;
 } EdgeScale;
+
+/*
+ * What is left of a vector sy * y when its part along another is taken out:
+ *
+ *		r[i] = sy * y[i] - tp * p[i]
+ *
+ * y and p are int8 digits.
+ */
+typedef struct EdgeInput
+{
+	const int8_t *y;
+	const int8_t *p;
+	float		sy;
+	float		tp;
+} EdgeInput;
+
+/*
+ * What edge_residual finds.  bits points to nbits / 8 bytes of the caller; bit
+ * i % 8 of byte i / 8 is set where r[i] > 0.
+ */
+typedef struct EdgeOutput
+{
+	uint8_t    *bits;			/* of i < nbits */
+	float		sum;			/* of |r[i]|, i < nbits */
+	float		norm2;			/* of r[i]^2, i < n */
+} EdgeOutput;
 
 typedef struct Kernels
 {
@@ -83,6 +109,15 @@ typedef struct Kernels
 								const uint16_t f[FASTSCAN_LANES],
 								const EdgeScale *scale,
 								float scores[FASTSCAN_LANES]);
+
+	/*
+	 * Signs and sizes of a residual: see EdgeInput and EdgeOutput.  nbits and
+	 * n are multiples of 64, nbits <= n.  tp * p[i] is rounded to float4, sy *
+	 * y[i] is not rounded (a fused multiply-subtract takes it as it is); so
+	 * the bits are the same in every table.
+	 */
+	void		(*edge_residual) (const EdgeInput *edge, size_t nbits, size_t n,
+								  EdgeOutput *out);
 } Kernels;
 
 /* The table in use; the scalar one until kernels_init has run. */

@@ -373,6 +373,51 @@ avx2_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 	}
 }
 
+/* Sums over the residuals of every LANES-th element. */
+typedef struct ResidualSums
+{
+	__m256		sizes;
+	__m256		squares;
+} ResidualSums;
+
+/* Adds elements i to i + 7; returns the bits of those above 0. */
+static INLINE uint32_t
+add_residuals(ResidualSums *sums, const EdgeInput *edge, size_t i)
+{
+	__m256		p = _mm256_mul_ps(load_lanes(edge->p, i, ELEMENT_I8),
+								  _mm256_set1_ps(edge->tp));
+	__m256		r = _mm256_fmsub_ps(load_lanes(edge->y, i, ELEMENT_I8),
+									_mm256_set1_ps(edge->sy), p);
+
+	sums->sizes = _mm256_add_ps(sums->sizes,
+								_mm256_andnot_ps(_mm256_set1_ps(-0.0f), r));
+	sums->squares = _mm256_fmadd_ps(r, r, sums->squares);
+	return _mm256_movemask_ps(_mm256_cmp_ps(r, _mm256_setzero_ps(), _CMP_GT_OQ));
+}
+
+static TARGET void
+avx2_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
+				   EdgeOutput *out)
+{
+	const EdgeInput in = *edge; /* a copy, which no store of bits changes */
+	ResidualSums even = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+	ResidualSums odd = even;
+	size_t		i = 0;
+
+	for (; i < nbits; i += 2 * LANES)
+	{
+		out->bits[i / 8] = add_residuals(&even, &in, i);
+		out->bits[i / 8 + 1] = add_residuals(&odd, &in, i + LANES);
+	}
+	out->sum = horizontal_sum(_mm256_add_ps(even.sizes, odd.sizes));
+	for (; i < n; i += 2 * LANES)
+	{
+		add_residuals(&even, &in, i);
+		add_residuals(&odd, &in, i + LANES);
+	}
+	out->norm2 = horizontal_sum(_mm256_add_ps(even.squares, odd.squares));
+}
+
 static const Kernels avx2_table = {
 	.name = "avx2",
 	.dot_f32 = avx2_dot_f32,
@@ -385,6 +430,7 @@ static const Kernels avx2_table = {
 	.f16_to_f32 = avx2_f16_to_f32,
 	.fastscan_block = avx2_fastscan_block,
 	.edge_scores = avx2_edge_scores,
+	.edge_residual = avx2_edge_residual,
 };
 
 /* clang's __builtin_cpu_supports does not know f16c. */

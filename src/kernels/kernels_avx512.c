@@ -12,6 +12,7 @@
 #ifdef __x86_64__
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "kernels/kernels_sum.h"
 
@@ -352,6 +353,53 @@ avx512_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 	}
 }
 
+/* Sums over the residuals of every LANES-th element. */
+typedef struct ResidualSums
+{
+	__m512		sizes;
+	__m512		squares;
+} ResidualSums;
+
+/* Adds elements i to i + 15; returns the bits of those above 0. */
+static INLINE __mmask16
+add_residuals(ResidualSums *sums, const EdgeInput *edge, size_t i)
+{
+	__m512		p = _mm512_mul_ps(load_lanes(edge->p, i, LANES, ELEMENT_I8),
+								  _mm512_set1_ps(edge->tp));
+	__m512		r = _mm512_fmsub_ps(load_lanes(edge->y, i, LANES, ELEMENT_I8),
+									_mm512_set1_ps(edge->sy), p);
+
+	sums->sizes = _mm512_add_ps(sums->sizes, _mm512_abs_ps(r));
+	sums->squares = _mm512_fmadd_ps(r, r, sums->squares);
+	return _mm512_cmp_ps_mask(r, _mm512_setzero_ps(), _CMP_GT_OQ);
+}
+
+static TARGET void
+avx512_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
+					 EdgeOutput *out)
+{
+	const EdgeInput in = *edge; /* a copy, which no store of bits changes */
+	ResidualSums even = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+	ResidualSums odd = even;
+	size_t		i = 0;
+
+	for (; i < nbits; i += 2 * LANES)
+	{
+		__mmask16	bits[2];
+
+		bits[0] = add_residuals(&even, &in, i);
+		bits[1] = add_residuals(&odd, &in, i + LANES);
+		memcpy(out->bits + i / 8, bits, sizeof(bits));
+	}
+	out->sum = _mm512_reduce_add_ps(_mm512_add_ps(even.sizes, odd.sizes));
+	for (; i < n; i += 2 * LANES)
+	{
+		add_residuals(&even, &in, i);
+		add_residuals(&odd, &in, i + LANES);
+	}
+	out->norm2 = _mm512_reduce_add_ps(_mm512_add_ps(even.squares, odd.squares));
+}
+
 /* All but the product of codes, which depends on VNNI. */
 #define AVX512_KERNELS \
 	.name = "avx512", \
@@ -363,7 +411,8 @@ avx512_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 	.f32_to_f16 = avx512_f32_to_f16, \
 	.f16_to_f32 = avx512_f16_to_f32, \
 	.fastscan_block = avx512_fastscan_block, \
-	.edge_scores = avx512_edge_scores
+	.edge_scores = avx512_edge_scores, \
+	.edge_residual = avx512_edge_residual
 
 static const Kernels avx512_table = {
 	AVX512_KERNELS,

@@ -299,6 +299,53 @@ neon_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 	}
 }
 
+/* Sums over the residuals of every LANES-th element. */
+typedef struct ResidualSums
+{
+	float32x4_t sizes;
+	float32x4_t squares;
+} ResidualSums;
+
+/* Adds elements i to i + 3; returns all ones where one is above 0. */
+static INLINE uint16x4_t
+add_residuals(ResidualSums *sums, const EdgeInput *edge, size_t i)
+{
+	float32x4_t p = vmulq_n_f32(load_lanes(edge->p, i, ELEMENT_I8), -edge->tp);
+	float32x4_t r = vfmaq_n_f32(p, load_lanes(edge->y, i, ELEMENT_I8),
+								edge->sy);
+
+	sums->sizes = vaddq_f32(sums->sizes, vabsq_f32(r));
+	sums->squares = vfmaq_f32(sums->squares, r, r);
+	return vmovn_u32(vcgtzq_f32(r));
+}
+
+static void
+neon_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
+				   EdgeOutput *out)
+{
+	static const uint16_t weights[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+	const EdgeInput in = *edge; /* a copy, which no store of bits changes */
+	ResidualSums even = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
+	ResidualSums odd = even;
+	size_t		i = 0;
+
+	for (; i < nbits; i += 2 * LANES)
+	{
+		uint16x4_t	low = add_residuals(&even, &in, i);
+		uint16x4_t	high = add_residuals(&odd, &in, i + LANES);
+
+		out->bits[i / 8] = vaddvq_u16(vandq_u16(vcombine_u16(low, high),
+												vld1q_u16(weights)));
+	}
+	out->sum = vaddvq_f32(vaddq_f32(even.sizes, odd.sizes));
+	for (; i < n; i += 2 * LANES)
+	{
+		add_residuals(&even, &in, i);
+		add_residuals(&odd, &in, i + LANES);
+	}
+	out->norm2 = vaddvq_f32(vaddq_f32(even.squares, odd.squares));
+}
+
 static const Kernels neon_table = {
 	.name = "neon",
 	.dot_f32 = neon_dot_f32,
@@ -311,6 +358,7 @@ static const Kernels neon_table = {
 	.f16_to_f32 = neon_f16_to_f32,
 	.fastscan_block = neon_fastscan_block,
 	.edge_scores = neon_edge_scores,
+	.edge_residual = neon_edge_residual,
 };
 
 const Kernels *

@@ -238,6 +238,31 @@ scalar_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 	}
 }
 
+static void
+scalar_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
+					 EdgeOutput *out)
+{
+	float		sum = 0.0f;
+	float		norm2 = 0.0f;
+
+	memset(out->bits, 0, nbits / 8);
+	for (size_t i = 0; i < n; i++)
+	{
+		double		y = (double) edge->sy * edge->y[i]; /* exact */
+		float		p = edge->tp * (float) edge->p[i];
+		float		r = (float) (y - p);
+
+		norm2 += r * r;
+		if (i < nbits)
+		{
+			sum += fabsf(r);
+			out->bits[i / 8] |= (uint8_t) ((r > 0.0f) << (i % 8));
+		}
+	}
+	out->sum = sum;
+	out->norm2 = norm2;
+}
+
 static const Kernels scalar_table = {
 	.name = "scalar",
 	.dot_f32 = scalar_dot_f32,
@@ -250,6 +275,7 @@ static const Kernels scalar_table = {
 	.f16_to_f32 = scalar_f16_to_f32,
 	.fastscan_block = scalar_fastscan_block,
 	.edge_scores = scalar_edge_scores,
+	.edge_residual = scalar_edge_residual,
 };
 
 /* What callers use; here, so that it is valid before kernels_init. */

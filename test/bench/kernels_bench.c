@@ -32,6 +32,7 @@ typedef struct Workspace
 	uint8_t		lut[MAX_N / FASTSCAN_GROUP_DIMS * FASTSCAN_GROUP_ENTRIES];
 	uint32_t	sums[FASTSCAN_LANES];
 	float		scores[FASTSCAN_LANES];
+	uint8_t		bits[MAX_N / 8];
 } Workspace;
 
 typedef void (*Call) (const Kernels *k, Workspace *w, size_t n);
@@ -121,6 +122,16 @@ call_edge_scores(const Kernels *k, Workspace *w, size_t n)
 				   w->scores);
 }
 
+static void
+call_edge_residual(const Kernels *k, Workspace *w, size_t n)
+{
+	const EdgeInput edge = {w->codes[0], w->codes[1], 0.5f, 0.4f};
+	EdgeOutput	out = {.bits = w->bits};
+
+	k->edge_residual(&edge, n, n, &out);
+	float_sink = out.sum + out.norm2;
+}
+
 /* Bytes of a FastScan block: codes and table, 16 each for four dimensions. */
 static const Benchmark benchmarks[] = {
 	{"dot_f32", call_dot_f32, 8},
@@ -133,6 +144,7 @@ static const Benchmark benchmarks[] = {
 	{"f16_to_f32", call_f16_to_f32, 2},
 	{"fastscan_block", call_fastscan_block, 8},
 	{"edge_scores", call_edge_scores, 0},
+	{"edge_residual", call_edge_residual, 2},
 };
 
 static void

@@ -597,6 +597,173 @@ test_edge_scores(const Kernels *k)
 	tap_ok(good, "%s: edge_scores", k->name);
 }
 
+/* Whether sy * y is above tp * p when only the latter is rounded. */
+static bool
+residual_above(float sy, int8_t y, float tp, int8_t p)
+{
+	float		rounded = (float) ((double) tp * p);	/* once: exact before */
+
+	return (double) sy * y > rounded;
+}
+
+/*
+ * Whether edge_residual gives the bits of the definition, sums within the
+ * rounding of products, differences and sums, and writes nothing else.  exact:
+ * the sums must be equal.
+ */
+static bool
+residual_right(const Kernels *k, const EdgeInput *edge, size_t nbits, size_t n,
+			   bool exact)
+{
+	int			shift = random_between(1, 16);
+	EdgeOutput	out = {place(2, nbits / 8, shift), -1.0f, -1.0f};
+	uint8_t		right[MAX_LENGTH / 8 + 18];
+	double		sum = 0,
+				norm2 = 0,
+				terms = 0,
+				square_terms = 0;
+
+	memset(right, 77, sizeof(right));
+	memset(right + 1, 0, nbits / 8);
+	memset(out.bits - 1, 77, nbits / 8 + 1 + shift);
+	for (size_t i = 0; i < n; i++)
+	{
+		double		y = (double) edge->sy * edge->y[i];
+		double		p = (double) edge->tp * edge->p[i];
+
+		norm2 += (y - p) * (y - p);
+		square_terms += (fabs(y) + fabs(p)) * (fabs(y) + fabs(p));
+		if (i >= nbits)
+			continue;
+		sum += fabs(y - p);
+		terms += fabs(y) + fabs(p);
+		if (residual_above(edge->sy, edge->y[i], edge->tp, edge->p[i]))
+			right[1 + i / 8] |= 1 << (i % 8);
+	}
+	k->edge_residual(edge, nbits, n, &out);
+	if (memcmp(out.bits - 1, right, nbits / 8 + 1 + shift) == 0 &&
+		(exact ? out.sum == sum && out.norm2 == norm2 :
+		 sum_within(out.sum, sum, terms, nbits + 2) &&
+		 sum_within(out.norm2, norm2, square_terms, n + 4)))
+		return true;
+	printf("# %s: edge_residual at n = %zu, %zu bits, sy = %a, tp = %a: "
+		   "%.9g and %.9g, not %.9g and %.9g, or wrong bits\n", k->name, n, nbits,
+		   edge->sy, edge->tp, out.sum, out.norm2, sum, norm2);
+	return false;
+}
+
+/* Random digits of [-largest, largest], at a random alignment. */
+static const int8_t *
+random_digits(int arena, size_t n, int largest)
+{
+	int8_t	   *digits = place(arena, n, random_between(0, ALIGNMENTS - 1));
+
+	for (size_t i = 0; i < n; i++)
+		digits[i] = (int8_t) random_between(-largest, largest);
+	return digits;
+}
+
+/*
+ * Products that are nearly equal, so that the sign depends on which of them
+ * is rounded: tp is sy times a ratio of digits, which digits of that ratio
+ * then undo.  Returns how many of the n signs would change if both products
+ * were rounded, or the other one.
+ */
+static int
+nearly_equal_products(EdgeInput *edge, size_t n)
+{
+	int8_t	   *y = place(0, n, 0);
+	int8_t	   *p = place(1, n, 0);
+	int			top = random_between(1, 20);
+	int			bottom = random_between(1, 20);
+	int			changed = 0;
+
+	edge->sy = ldexpf(random_float(), random_between(-20, 20));
+	edge->tp = edge->sy * (float) top / (float) bottom;
+	edge->y = y;
+	edge->p = p;
+	for (size_t i = 0; i < n; i++)
+	{
+		int			factor = random_between(-6, 6);
+		float		rounded;
+		bool		above;
+
+		y[i] = (int8_t) (top * factor);
+		p[i] = (int8_t) (bottom * factor);
+		above = residual_above(edge->sy, y[i], edge->tp, p[i]);
+		rounded = (float) ((double) edge->sy * y[i]);
+		changed += above != (rounded > (float) ((double) edge->tp * p[i]));
+		changed += above != (rounded > (double) edge->tp * p[i]);
+	}
+	return changed;
+}
+
+/* Infinite and missing scales, and such as make subnormal products. */
+static bool
+residual_extremes(const Kernels *k)
+{
+	const float scales[] = {0.0f, -0.0f, 1.0f, -1.0f, FLT_TRUE_MIN,
+	3 * FLT_TRUE_MIN, FLT_MIN / 64, FLT_MAX, -FLT_MAX, INFINITY, NAN};
+	const int	nscales = sizeof(scales) / sizeof(scales[0]);
+	EdgeInput	edge = {.y = random_digits(0, 256, 3),
+	.p = random_digits(1, 256, 3)};
+	bool		good = true;
+
+	for (int i = 0; i < nscales * nscales; i++)
+	{
+		uint8_t		bits[32];
+		EdgeOutput	out = {.bits = bits};
+
+		edge.sy = scales[i / nscales];
+		edge.tp = scales[i % nscales];
+		k->edge_residual(&edge, 256, 256, &out);
+		for (int j = 0; j < 256; j++)
+			good = good && ((bits[j / 8] >> (j % 8)) & 1) ==
+				residual_above(edge.sy, edge.y[j], edge.tp, edge.p[j]);
+	}
+	return good;
+}
+
+static void
+test_edge_residual(const Kernels *k)
+{
+	bool		exact = true,
+				rounded = true,
+				ties = true;
+	int			changed = 0;
+	EdgeInput	edge;
+
+	for (size_t n = 0; n <= MAX_LENGTH; n += 64)
+	{
+		for (size_t nbits = 0; nbits <= n; nbits += n < 640 ? 64 : 640)
+		{
+			edge.y = random_digits(0, n, 8);
+			edge.p = random_digits(1, n, 8);
+			edge.sy = (float) random_between(-2, 2);
+			edge.tp = (float) random_between(-2, 2);
+			exact = exact && residual_right(k, &edge, nbits, n, true);
+			edge.y = random_digits(0, n, 127);
+			edge.p = random_digits(1, n, 127);
+			edge.sy = ldexpf(random_float(), random_between(-20, 20));
+			edge.tp = edge.sy * random_float();
+			rounded = rounded && residual_right(k, &edge, nbits, n, false);
+		}
+	}
+	for (int i = 0; ties && i < 2000; i++)
+	{
+		changed += nearly_equal_products(&edge, 256);
+		ties = residual_right(k, &edge, 192, 256, false);
+	}
+	tap_ok(exact, "%s: edge_residual exact on small integers, n to %d",
+		   k->name, MAX_LENGTH);
+	tap_ok(rounded, "%s: edge_residual, sums within the rounding bound",
+		   k->name);
+	tap_ok(ties && changed > 10000, "%s: edge_residual rounds one product of "
+		   "nearly equal ones (%d cases)", k->name, changed);
+	tap_ok(residual_extremes(k), "%s: edge_residual, bits of extreme scales",
+		   k->name);
+}
+
 static void
 test_table(const Kernels *k)
 {
@@ -609,6 +776,7 @@ test_table(const Kernels *k)
 	test_half_arrays(k);
 	test_fastscan(k);
 	test_edge_scores(k);
+	test_edge_residual(k);
 }
 
 static void
