@@ -147,8 +147,8 @@ offer_cell(EntryRepair *repair, NodeAddr addr, const OwnVector *own)
 	{
 		int			cell = repair->gone_cells[i];
 		float		cosine = set->entries[cell].inverse_length *
-			kernels->dot_i8(own->codes, entry_direction(set, cell),
-							set->padded_dim);
+		kernels->dot_i8(own->codes, entry_direction(set, cell),
+						set->padded_dim);
 
 		if (cosine > best_cosine)
 		{

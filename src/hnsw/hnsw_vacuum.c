@@ -213,8 +213,8 @@ chain_next(GraphStore *store, NodeAddr addr)
 {
 	const GraphNode *slot = store->ops->read(store, addr);
 	NodeAddr	next = slot->kind == SLOT_NODE ? slot->posting :
-		slot->kind == SLOT_POSTING ? ((const Posting *) slot)->next :
-		INVALID_NODE_ADDR;
+	slot->kind == SLOT_POSTING ? ((const Posting *) slot)->next :
+	INVALID_NODE_ADDR;
 
 	store->ops->read_end(store);
 	return next;
