@@ -46,7 +46,9 @@ extern int no_such_variable
 
 /*
  * A new block at the end of a fork, pinned and exclusively locked.  The
- * extension lock keeps two backends from taking the same block.
+ * extension lock keeps two processes from taking the same block.  It is taken
+ * for a relation that this transaction has made as well: workers of a build
+ * extend it too.
  */
 static inline Buffer
 compat_extend_relation(Relation rel, ForkNumber fork)
@@ -55,14 +57,11 @@ compat_extend_relation(Relation rel, ForkNumber fork)
 	return ExtendBufferedRel(BMR_REL(rel), fork, NULL, EB_LOCK_FIRST);
 #else
 	Buffer		buffer;
-	bool		need_lock = !RELATION_IS_LOCAL(rel);
 
-	if (need_lock)
-		LockRelationForExtension(rel, ExclusiveLock);
+	LockRelationForExtension(rel, ExclusiveLock);
 	buffer = ReadBufferExtended(rel, fork, P_NEW, RBM_NORMAL, NULL);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	if (need_lock)
-		UnlockRelationForExtension(rel, ExclusiveLock);
+	UnlockRelationForExtension(rel, ExclusiveLock);
 	return buffer;
 #endif
 }
