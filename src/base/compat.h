@@ -83,6 +83,19 @@ compat_extend_relation(Relation rel, ForkNumber fork)
 #else
 #define compat_json_lex(text) makeJsonLexContext((text), true)
 #endif
+/* Count an index scan; since 18 EXPLAIN shows their number too. */
+#if PG_VERSION_NUM >= 180000
+#define compat_count_index_scan(scan) \
+	do { \
+		pgstat_count_index_scan((scan)->indexRelation); \
+		if ((scan)->instrument) \
+			(scan)->instrument->nsearches++; \
+	} while (0)
+#else
+#define compat_count_index_scan(scan) \
+	pgstat_count_index_scan((scan)->indexRelation)
+#endif
+
 /* The number that names the file of a relation, and a look at a buffer. */
 #if PG_VERSION_NUM >= 160000
 #define compat_file_number(rel) ((rel)->rd_locator.relNumber)

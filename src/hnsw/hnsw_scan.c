@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
 
@@ -286,7 +287,7 @@ scan_start(IndexScanDesc scan, HnswScan *so)
 						RelationGetRelationName(index))));
 	so->started = true;
 	so->last_bound = -INFINITY;
-	pgstat_count_index_scan(index);
+	compat_count_index_scan(scan);
 	hnsw_meta_read(index, &so->meta);
 	so->empty = so->meta.dim == 0;
 	if (so->empty)
