@@ -399,7 +399,7 @@ meta_reserve_entry(HnswMeta *meta, void *arg)
 		meta->nentry_blocks < ENTRY_MAX_BLOCKS)
 		meta->entry_blocks[meta->nentry_blocks++] = change->block;
 	change->reserved = -1;
-	if (meta->nentries <
+	if (meta->nentries < ENTRY_MAX && meta->nentries <
 		meta->nentry_blocks * entries_per_page(change->padded_dim))
 		change->reserved = meta->nentries++;
 	return change->reserved >= 0;
@@ -467,6 +467,7 @@ entry_plan(const EntrySet *set, const NodeLayout *layout, Metric metric,
 {
 	EntryPlan	plan = {false, false, -1, -1, -1.0f};
 	bool		by_norm = metric_query_measure(metric) == MEASURE_IP;
+	bool		full = set->n >= ENTRY_MAX;
 	int			ntop = 0;
 	int			ncells = 0;
 	float		smallest = INFINITY;
@@ -487,8 +488,9 @@ entry_plan(const EntrySet *set, const NodeLayout *layout, Metric metric,
 			}
 		}
 	}
-	plan.add_cell = ncells < entry_capacity(layout, metric, ENTRY_CELL);
-	plan.add_top = ntop < entry_capacity(layout, metric, ENTRY_TOP);
+	plan.add_cell = !full &&
+		ncells < entry_capacity(layout, metric, ENTRY_CELL);
+	plan.add_top = !full && ntop < entry_capacity(layout, metric, ENTRY_TOP);
 	if (plan.add_top || own->norm <= smallest)
 		plan.replace_top = -1;
 	if (by_norm && !plan.add_cell)

@@ -58,9 +58,6 @@ typedef struct EntrySet
 /* Entries from which a search begins. */
 #define ENTRY_POINTS 32
 
-/* Entries of a set at the most. */
-#define ENTRY_MAX 1024
-
 typedef struct EntryPoint
 {
 	NodeAddr	addr;

@@ -338,6 +338,7 @@ graph_flush(Relation index, Arena *arena, EntrySet *set)
 	int			per_page = arena->base.layout.slots_per_page;
 	BlockNumber first;
 	FlushMeta	flush = {arena, InvalidBlockNumber};
+	EntrySet   *written;
 	HnswMeta	meta;
 
 	hnsw_meta_update(index, PAGE_WAL_AT_END, &meta, meta_flush, &flush);
@@ -351,7 +352,9 @@ graph_flush(Relation index, Arena *arena, EntrySet *set)
 		if (set->entries[i].addr == INVALID_NODE_ADDR)
 			set->entries[i].kind = ENTRY_NONE;
 	}
-	entry_set_write(index, &meta, PAGE_WAL_AT_END, set);
+	written = entry_set_compact(set);
+	entry_set_write(index, &meta, PAGE_WAL_AT_END, written);
+	pfree(written);
 	flush.insert_block = flush_pages(index, arena, placed, n, places);
 	hnsw_meta_update(index, PAGE_WAL_AT_END, &meta, meta_flush, &flush);
 	pfree(placed);

@@ -57,7 +57,8 @@ hnsw_meta_read(Relation index, HnswMeta *meta)
 	*meta = *meta_of_page(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
 	if (meta->dim < 0 || meta->dim > NODE_MAX_DIM ||
-		meta->nentry_blocks < 0 || meta->nentry_blocks > ENTRY_MAX_BLOCKS)
+		meta->nentry_blocks < 0 || meta->nentry_blocks > ENTRY_MAX_BLOCKS ||
+		meta->nentries < 0 || meta->nentries > ENTRY_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
 				 errmsg("index \"%s\" has an invalid metapage",

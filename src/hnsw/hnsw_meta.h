@@ -18,8 +18,9 @@ typedef enum HnswPageKind
 	HNSW_PAGE_NODES = 3
 } HnswPageKind;
 
-/* Pages that the entry set may take; see hnsw_entry.h. */
+/* Pages that the entry set may take, and entries; see hnsw_entry.h. */
 #define ENTRY_MAX_BLOCKS 128
+#define ENTRY_MAX 1024
 
 /*
  * The metapage's content.  dim is 0 until the first vector is known: the
