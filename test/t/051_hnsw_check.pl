@@ -187,7 +187,7 @@ my @faults = (
 	} ],
 	[ 'meta_entries', sub {
 		my ($f) = @_;
-		put($f, CONTENT + 20, 'V', 1000000);
+		put($f, CONTENT + 20, 'V', 1000);
 		return 'has an invalid metapage: it has more entries than its pages hold';
 	} ],
 	[ 'slot_kind', sub {
