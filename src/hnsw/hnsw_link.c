@@ -400,6 +400,16 @@ linker_find(Linker *linker, const EntrySet *set, const float *rotated,
 	return linker_duplicate(linker, own);
 }
 
+void
+linker_chosen(const Linker *linker, NodeAddr addrs[NODE_DEGREE])
+{
+	memset(addrs, 0xFF, sizeof(NodeAddr) * NODE_DEGREE);
+	for (int k = 0; k < linker->nlists; k++)
+		for (int i = 0; i < linker->nchosen[k]; i++)
+			addrs[linker->lists[k].first + i] =
+				linker->nodes[linker->chosen[k][i]].addr;
+}
+
 /* ----- edges back ----- */
 
 /* The state of a list as read without keeping a lock. */

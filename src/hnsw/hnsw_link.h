@@ -33,6 +33,9 @@ extern NodeAddr linker_find(Linker *linker, const EntrySet *set,
 							const float *rotated, const OwnVector *own,
 							NodeAddr self);
 
+/* The neighbours that linker_find has chosen, padded with INVALID_NODE_ADDR. */
+extern void linker_chosen(const Linker *linker, NodeAddr addrs[NODE_DEGREE]);
+
 /*
  * Give a node the edges that linker_find has prepared, and its neighbours
  * their edges back.  With self = INVALID_NODE_ADDR the node is made first,

@@ -2,10 +2,11 @@
  * hnsw_repair.c
  *		VACUUM's second pass: no edge may lead to a tombstone any more.
  *
- * Every edge to a tombstone is replaced by the code that links a new node; the
- * node's other edges stay as they are.  Then each node to which no edge leads
- * gets one, else it could only be found by reading all pages.  Both read the
- * pages in order and work on a copy, so that no lock is held while a node's
+ * Edges to tombstones go, and where a list loses too many of them it is filled
+ * up by the code that links a new node; the node's other edges stay as they
+ * are.  Then the nodes that have come out of reach of the entry set get an
+ * edge, else they could only be found by reading all pages.  All this reads
+ * pages in order and works on copies, so that no lock is held while a node's
  * neighbours are looked for.
  *
  * The caller has waited for the inserts that may have seen a tombstone alive,
@@ -15,6 +16,7 @@
 
 #include "commands/vacuum.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/lmgr.h"
 
 #include "base/compat.h"
@@ -29,8 +31,10 @@ typedef struct Repair
 	EntrySet   *set;			/* where the linker enters the graph */
 	EntryRepair *entries;
 	float	   *rotated;		/* of the node at hand */
-	BlockNumber nblocks;		/* pages that edges are counted on */
-	uint16	   *indegrees;		/* two bits a slot, a block each */
+	SlotSet		reached;		/* nodes that a search can come to */
+	SlotSet		open;			/* those whose edges are to be followed */
+	uint64		nopen;
+	uint16	   *indegrees;		/* two bits a slot; NULL until needed */
 } Repair;
 
 /* Run a function for each live node of the index, on a copy of its page. */
@@ -99,7 +103,60 @@ repair_node(Repair *repair, NodeAddr addr, const GraphNode *node)
 	linker_repair(repair->linker, repair->set, &edges);
 }
 
-/* ----- nodes to which no edge leads ----- */
+/* ----- what can be reached ----- */
+
+/* Note that a search can come to a node. */
+static void
+reach(Repair *repair, NodeAddr addr)
+{
+	if (node_addr_block(addr) >= repair->reached.nblocks ||
+		slot_set_has(&repair->reached, addr))
+		return;
+	slot_set_add(&repair->reached, addr);
+	slot_set_add(&repair->open, addr);
+	repair->nopen++;
+}
+
+/* Follow the edges of a page's open nodes, which may open others of them. */
+static void
+reach_follow_page(Repair *repair, BlockNumber block)
+{
+	const NodeLayout *layout = &repair->store->layout;
+	PGAlignedBlock copy;
+	bool		is_nodes = vacuum_copy_page(repair->vac, block, copy.data);
+
+	while (repair->open.bits[block] != 0)
+	{
+		int			slot = pg_rightmost_one_pos32(repair->open.bits[block]);
+		const GraphNode *node = page_slot(layout, copy.data, slot);
+
+		repair->open.bits[block] &= ~(1 << slot);
+		repair->nopen--;
+		for (int lane = 0; lane < NODE_DEGREE; lane++)
+			if (is_nodes && node->kind == SLOT_NODE &&
+				node_addrs(layout, node)[lane] != INVALID_NODE_ADDR)
+				reach(repair, node_addrs(layout, node)[lane]);
+	}
+}
+
+/*
+ * Follow edges until no new node is found, page by page in order: most of a
+ * graph is found by three or four such rounds.
+ */
+static void
+reach_follow(Repair *repair)
+{
+	while (repair->nopen > 0)
+		for (BlockNumber block = 0; block < repair->open.nblocks; block++)
+		{
+			if (repair->open.bits[block] == 0)
+				continue;
+			compat_vacuum_delay_point();
+			reach_follow_page(repair, block);
+		}
+}
+
+/* ----- nodes out of reach ----- */
 
 /*
  * Edges into a node are counted up to three, in two bits.  A node that has
@@ -112,7 +169,7 @@ indegree_get(const Repair *repair, NodeAddr addr)
 {
 	BlockNumber block = node_addr_block(addr);
 
-	if (block >= repair->nblocks)
+	if (block >= repair->reached.nblocks)
 		return 0;
 	return repair->indegrees[block] >> (2 * node_addr_slot(addr)) & 3;
 }
@@ -120,11 +177,12 @@ indegree_get(const Repair *repair, NodeAddr addr)
 static void
 indegree_add(Repair *repair, NodeAddr addr, int change)
 {
+	BlockNumber block = node_addr_block(addr);
 	int			count = indegree_get(repair, addr) + change;
 
-	if (node_addr_block(addr) < repair->nblocks &&
+	if (block < repair->reached.nblocks &&
 		count >= 0 && count <= SPARE_INDEGREE)
-		repair->indegrees[node_addr_block(addr)] += (uint16)
+		repair->indegrees[block] += (uint16)
 			(change * (1 << (2 * node_addr_slot(addr))));
 }
 
@@ -171,20 +229,22 @@ spare_edge(Repair *repair, GraphNode *node, const NodeEdges *to)
 	return true;
 }
 
-/* Let one of a node's neighbours lead an edge back to it. */
+/* Let one of the given nodes, if it is in reach, lead an edge to a node. */
 static bool
-adopt_node(Repair *repair, const NodeEdges *edges)
+adopt_node(Repair *repair, const NodeEdges *edges,
+		   const NodeAddr parents[NODE_DEGREE])
 {
 	GraphStore *store = repair->store;
 
-	for (int lane = NODE_DEGREE - 1; lane >= 0; lane--)
+	for (int i = NODE_DEGREE - 1; i >= 0; i--)
 	{
 		GraphNode  *parent;
 		bool		done;
 
-		if (edges->addrs[lane] == INVALID_NODE_ADDR || edges->gone[lane])
+		if (parents[i] == INVALID_NODE_ADDR || parents[i] == edges->addr ||
+			!slot_set_has(&repair->reached, parents[i]))
 			continue;
-		parent = store->ops->edit(store, edges->addrs[lane]);
+		parent = store->ops->edit(store, parents[i]);
 		done = spare_edge(repair, parent, edges);
 		store->ops->edit_end(store, done);
 		if (done)
@@ -193,38 +253,57 @@ adopt_node(Repair *repair, const NodeEdges *edges)
 	return false;
 }
 
-/* Adopt a node that needs it; one without neighbours is linked anew. */
+/*
+ * Bring a node into reach, through its own neighbours, or where these are out
+ * of reach too through those that a search finds.
+ */
 static void
 connect_node(Repair *repair, NodeAddr addr, const GraphNode *node)
 {
 	NodeEdges	edges;
+	NodeAddr	found[NODE_DEGREE];
 
-	if (node_addr_block(addr) >= repair->nblocks ||
-		indegree_get(repair, addr) > 0)
+	if (node_addr_block(addr) >= repair->reached.nblocks ||
+		slot_set_has(&repair->reached, addr))
 		return;
-	edges = node_edges(repair, addr, node);
-	if (adopt_node(repair, &edges))
+	if (repair->indegrees == NULL)
 	{
-		indegree_add(repair, addr, 1);
-		return;
+		repair->indegrees = vacuum_alloc(sizeof(uint16),
+										 repair->reached.nblocks);
+		repair_walk(repair, count_edges);
 	}
-	node_own_decode(&repair->store->layout, node, repair->rotated);
-	edges.rotated = repair->rotated;
-	linker_repair(repair->linker, repair->set, &edges);
+	edges = node_edges(repair, addr, node);
+	if (!adopt_node(repair, &edges, edges.addrs))
+	{
+		node_own_decode(&repair->store->layout, node, repair->rotated);
+		linker_find(repair->linker, repair->set, repair->rotated, &edges.own,
+					addr);
+		linker_chosen(repair->linker, found);
+		if (!adopt_node(repair, &edges, found))
+			return;
+	}
+	indegree_add(repair, addr, 1);
+	reach(repair, addr);
+	reach_follow(repair);
 }
 
-/* Count the edges into each node, and connect those that have none. */
+/*
+ * Bring the nodes into reach that no search can come to any more.  An edge
+ * taken away may cut off another node, though we only take edges to nodes that
+ * have more; a scan then finds that node by its sweep, and the next VACUUM
+ * connects it.
+ */
 static void
 repair_connect(Repair *repair)
 {
-	repair->nblocks = RelationGetNumberOfBlocks(repair->vac->index);
-	repair->indegrees = vacuum_alloc(sizeof(uint16), repair->nblocks);
-	repair_walk(repair, count_edges);
+	slot_set_create(&repair->reached,
+					RelationGetNumberOfBlocks(repair->vac->index));
+	slot_set_create(&repair->open, repair->reached.nblocks);
 	for (int i = 0; i < repair->set->n; i++)
 		if (repair->set->entries[i].kind != ENTRY_NONE)
-			indegree_add(repair, repair->set->entries[i].addr, 1);
+			reach(repair, repair->set->entries[i].addr);
+	reach_follow(repair);
 	repair_walk(repair, connect_node);
-	pfree(repair->indegrees);
 }
 
 /* ----- the pass ----- */

@@ -47,6 +47,14 @@ vacuum_alloc(Size size, Size n)
 						   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 }
 
+/* An empty set for slots of an index of nblocks blocks. */
+void
+slot_set_create(SlotSet *set, BlockNumber nblocks)
+{
+	set->nblocks = nblocks;
+	set->bits = vacuum_alloc(sizeof(uint8), nblocks);
+}
+
 /* Wait until every insert that is under way has ended, and keep out others. */
 static void
 inserts_stop(HnswVacuum *vac)
@@ -388,10 +396,8 @@ vacuum_begin(HnswVacuum *vac, IndexVacuumInfo *info)
 	if (vac->meta.dim == 0)
 		return;
 	page_store_init(&vac->store, vac->index, &vac->meta, PAGE_WAL_GENERIC);
-	vac->gone.nblocks = RelationGetNumberOfBlocks(vac->index);
-	vac->gone.bits = vacuum_alloc(sizeof(uint8), vac->gone.nblocks);
-	vac->empty.nblocks = vac->gone.nblocks;
-	vac->empty.bits = vacuum_alloc(sizeof(uint8), vac->empty.nblocks);
+	slot_set_create(&vac->gone, RelationGetNumberOfBlocks(vac->index));
+	slot_set_create(&vac->empty, vac->gone.nblocks);
 }
 
 /* All passes over an index that has pages of nodes. */
