@@ -193,27 +193,27 @@ entry_score_own(const EntrySet *set, const OwnVector *own, float *ips)
 
 /* Put a point into its place among the best, unless its node is there. */
 static int
-points_insert(EntryPoint points[ENTRY_POINTS], int n, EntryPoint p)
+points_insert(EntryPoint *points, int n, int max, EntryPoint p)
 {
 	int			place;
 
 	for (place = 0; place < n; place++)
 		if (points[place].addr == p.addr)
 			return n;
-	for (place = Min(n, ENTRY_POINTS - 1);
+	for (place = Min(n, max - 1);
 		 place > 0 && points[place - 1].key > p.key; place--)
 		points[place] = points[place - 1];
 	points[place] = p;
-	return Min(n + 1, ENTRY_POINTS);
+	return Min(n + 1, max);
 }
 
 /*
- * The best distinct entries of a scored set, best first; returns their
- * number.
+ * The best distinct entries of a scored set, best first, at most max; returns
+ * their number.
  */
 int
 entry_choose(const EntrySet *set, Measure measure, const EntryQuery *query,
-			 EntryPoint points[ENTRY_POINTS])
+			 EntryPoint *points, int max)
 {
 	const float *coordinates = entry_coordinates(set);
 	int			n = 0;
@@ -230,11 +230,11 @@ entry_choose(const EntrySet *set, Measure measure, const EntryQuery *query,
 			key = query->norm2 + e->norm * e->norm + 2.0f * key + z * z;
 		}
 		if (e->kind != ENTRY_NONE &&
-			(n < ENTRY_POINTS || key < points[n - 1].key))
+			(n < max || key < points[n - 1].key))
 		{
 			EntryPoint	p = {e->addr, query->ips[i], e->norm, key};
 
-			n = points_insert(points, n, p);
+			n = points_insert(points, n, max, p);
 		}
 	}
 	return n;

@@ -55,8 +55,9 @@ typedef struct EntrySet
 	 */
 } EntrySet;
 
-/* Entries from which a search begins. */
-#define ENTRY_POINTS 32
+/* Entries from which a scan begins, and from which a link's searches do. */
+#define SCAN_ENTRY_POINTS 32
+#define LINK_ENTRY_POINTS 8
 
 typedef struct EntryPoint
 {
@@ -95,8 +96,8 @@ extern void entry_score_query(const EntrySet *set, const float *rotated,
 extern void entry_score_own(const EntrySet *set, const OwnVector *own,
 							float *ips);
 extern int	entry_choose(const EntrySet *set, Measure measure,
-						 const EntryQuery *query,
-						 EntryPoint points[ENTRY_POINTS]);
+						 const EntryQuery *query, EntryPoint *points,
+						 int max);
 
 extern void entry_offer(Relation index, HnswMeta *meta, PageWal wal,
 						NodeAddr addr, const OwnVector *own);

@@ -44,6 +44,8 @@ typedef struct KnownNode
 {
 	NodeAddr	addr;
 	OwnVector	own;			/* codes point into the linker's memory */
+	float		norm2;			/* squared length, and */
+	float		coordinate;		/* what the augmentation adds to it */
 	float		ip;				/* with the vector being linked */
 	bool		candidate;		/* visited by a search, and alive */
 	bool		linked;			/* already a neighbour, in a repair */
@@ -159,12 +161,16 @@ known_add(Linker *linker, NodeAddr addr, uint32 *slot)
 	return known;
 }
 
+/* Set what is known of a node besides its codes. */
 static void
-known_set(KnownNode *known, const GraphNode *node)
+known_set(const Linker *linker, KnownNode *known, float scale, float norm,
+		  float err)
 {
-	known->own.scale = node->scale;
-	known->own.norm = node->norm;
-	known->own.err = node->err;
+	known->own.scale = scale;
+	known->own.norm = norm;
+	known->own.err = err;
+	known->norm2 = norm * norm;
+	known->coordinate = mips_coordinate(known->norm2, linker->store->radius2);
 }
 
 /* The number of a node, read if need be; NO_NODE where it is none. */
@@ -183,7 +189,7 @@ known_fetch(Linker *linker, NodeAddr addr)
 	alive = node->kind == SLOT_NODE;
 	if (alive && (known = known_add(linker, addr, slot)) != NULL)
 	{
-		known_set(known, node);
+		known_set(linker, known, node->scale, node->norm, node->err);
 		memcpy(known->own.codes, node_own(&store->layout, node),
 			   store->layout.padded_dim);
 	}
@@ -191,15 +197,17 @@ known_fetch(Linker *linker, NodeAddr addr)
 	return *slot;
 }
 
-static float
-known_key(const Linker *linker, Measure measure, const OwnVector *a,
-		  const OwnVector *b)
+/* As graph_search_key, for two nodes that are known. */
+static inline float
+known_key(const Linker *linker, Measure measure, const KnownNode *a,
+		  const KnownNode *b)
 {
-	float		ip = own_dot(&linker->store->layout, a->scale, a->codes,
-							 b->scale, b->codes);
+	float		ip = own_dot(&linker->store->layout, a->own.scale, a->own.codes,
+							 b->own.scale, b->own.codes);
+	float		z = a->coordinate - b->coordinate;
 
-	return graph_search_key(linker->store, measure, a->norm * a->norm, ip,
-							b->norm);
+	return measure == MEASURE_IP ? -ip :
+		a->norm2 + b->norm2 - 2.0f * ip + z * z;
 }
 
 /* ----- finding candidates ----- */
@@ -234,7 +242,8 @@ linker_search(Linker *linker, NodeAddr self)
 		if (*slot != NO_NODE)
 			continue;
 		known_add(linker, visit.addr, slot);
-		known_set(known, &visit.header);
+		known_set(linker, known, visit.header.scale, visit.header.norm,
+				  visit.header.err);
 		known->ip = visit.ip;
 		known->candidate = true;
 	}
@@ -255,6 +264,15 @@ linker_duplicate(const Linker *linker, const OwnVector *own)
 			return linker->nodes[i].addr;
 	}
 	return INVALID_NODE_ADDR;
+}
+
+/* Put a choice into its place among n that are sorted by key. */
+static inline void
+choices_insert(Choice *choices, int n, Choice choice)
+{
+	for (; n > 0 && choices[n - 1].key > choice.key; n--)
+		choices[n] = choices[n - 1];
+	choices[n] = choice;
 }
 
 /* choices_sort(choices, n): by key */
@@ -281,12 +299,12 @@ choices_diversify(const Linker *linker, Measure measure,
 
 	for (int i = 0; i < n; i++)
 	{
-		const OwnVector *c = &linker->nodes[choices[i].node].own;
+		const KnownNode *c = &linker->nodes[choices[i].node];
 		bool		keep = nkept < nwanted;
 
 		for (int j = 0; keep && j < nkept; j++)
 			keep = known_key(linker, measure,
-							 &linker->nodes[choices[order[j]].node].own, c) >
+							 &linker->nodes[choices[order[j]].node], c) >
 				choices[i].key;
 		if (keep)
 			order[nkept++] = i;
@@ -356,7 +374,7 @@ static void
 linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
 					NodeAddr self, const bool wanted[MAX_EDGE_LISTS])
 {
-	EntryPoint	points[MAX_EDGE_LISTS][ENTRY_POINTS];
+	EntryPoint	points[MAX_EDGE_LISTS][LINK_ENTRY_POINTS];
 	int			npoints[MAX_EDGE_LISTS];
 	float		ips[ENTRY_MAX];
 	EntryQuery	query = {
@@ -367,10 +385,10 @@ linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
 	entry_score_own(set, own, ips);
 	for (int k = 0; k < linker->nlists; k++)
 		npoints[k] = entry_choose(set, linker->lists[k].measure, &query,
-								  points[k]);
+								  points[k], LINK_ENTRY_POINTS);
 	for (int k = 0; k < linker->nlists; k++)
 	{
-		uint32		nbefore = Min(linker->nnodes, ENTRY_POINTS);
+		uint32		nbefore = Min(linker->nnodes, LINK_ENTRY_POINTS);
 
 		if (!wanted[k])
 			continue;
@@ -463,15 +481,16 @@ list_victim(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
 		int			lane = i < list->size ? list->first + i : -1;
 		uint32		node = lane < 0 ? child :
 		known_fetch(linker, snap->addrs[lane]);
+		Choice		choice;
 
 		if (node == NO_NODE)
 			return lane;
-		choices[n].key = known_key(linker, list->measure, &parent->own,
-								   &linker->nodes[node].own);
-		choices[n].node = node;
-		choices[n++].lane = lane;
+		choice.key = known_key(linker, list->measure, parent,
+							   &linker->nodes[node]);
+		choice.node = node;
+		choice.lane = lane;
+		choices_insert(choices, n++, choice);
 	}
-	choices_sort(choices, n);
 	choices_diversify(linker, list->measure, choices, n, list->size, order);
 	if (force && choices[order[n - 1]].lane < 0)
 		return choices[order[n - 2]].lane;
@@ -588,9 +607,7 @@ linker_know_self(Linker *linker, const OwnVector *own, NodeAddr self)
 
 	if (known == NULL)
 		elog(ERROR, "no room for the node being linked");
-	known->own.scale = own->scale;
-	known->own.norm = own->norm;
-	known->own.err = own->err;
+	known_set(linker, known, own->scale, own->norm, own->err);
 	memcpy(known->own.codes, own->codes, linker->store->layout.padded_dim);
 	return *slot;
 }

@@ -236,13 +236,13 @@ scan_enter(IndexScanDesc scan, HnswScan *so)
 {
 	Measure		measure = metric_query_measure((Metric) so->meta.metric);
 	const EntrySet *set = entry_set_cached(scan->indexRelation, &so->meta);
-	EntryPoint	points[ENTRY_POINTS];
+	EntryPoint	points[SCAN_ENTRY_POINTS];
 	float		ips[ENTRY_MAX];
 	EntryQuery	query = {ips, so->query->norm2, 0.0f};
 	int			n;
 
 	entry_score_query(set, so->query->x, ips);
-	n = entry_choose(set, measure, &query, points);
+	n = entry_choose(set, measure, &query, points, SCAN_ENTRY_POINTS);
 	so->search = graph_search_create(&so->store.base);
 	graph_search_begin(so->search, so->query, measure, 0);
 	for (int i = 0; i < n; i++)

@@ -44,10 +44,10 @@ mips_coordinate(float norm2, float radius2)
 static inline float
 mips_distance2(float ip, float norm2_a, float norm2_b, float radius2)
 {
-	float		za = mips_coordinate(norm2_a, radius2);
-	float		zb = mips_coordinate(norm2_b, radius2);
+	float		z = mips_coordinate(norm2_a, radius2) -
+	mips_coordinate(norm2_b, radius2);
 
-	return norm2_a + norm2_b - 2.0f * ip + (za - zb) * (za - zb);
+	return norm2_a + norm2_b - 2.0f * ip + z * z;
 }
 
 #endif							/* RECSYS_MIPS_H */
