@@ -208,7 +208,9 @@ BEGIN
 	IF n = 3333 THEN RAISE 'row % is bad', n; END IF;
 	RETURN v;
 END $$;
+\set VERBOSITY terse
 CREATE INDEX ON large USING recsys_hnsw ((part_of(v, id)::vector(64)));
+\set VERBOSITY default
 SET statement_timeout = 20;
 DO $$
 BEGIN
