@@ -211,7 +211,7 @@ END $$;
 \set VERBOSITY terse
 CREATE INDEX ON large USING recsys_hnsw ((part_of(v, id)::vector(64)));
 \set VERBOSITY default
-SET statement_timeout = 20;
+SET statement_timeout = 200;
 DO $$
 BEGIN
 	CREATE INDEX large_slow ON large USING recsys_hnsw (v) WITH (ef_construction = 1000);
