@@ -154,6 +154,8 @@ builder_prepare(Builder *builder)
 	builder->shared->nloaded = arena_nslots(builder->arena);
 	if (builder->shared->nloaded == 0)
 		return;
+	/* workers may have loaded all rows */
+	arena_refresh(builder->arena);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 builder->shared->nloaded);
 	set = entry_set_build(builder->arena);
@@ -310,8 +312,10 @@ builder_run(Builder *builder, TableScanDesc scan)
 	double		heap_tuples;
 
 	builder->phase = BUILD_LOAD;
+	/* a worker that comes when all have left meets the phase after the last */
 	if (!builder->leader)
-		builder->phase = (BuildPhase) BarrierAttach(&shared->barrier);
+		builder->phase = (BuildPhase) Min(BarrierAttach(&shared->barrier),
+										  (int) BUILD_INSERT);
 	else
 		builder_work(builder);
 	if (builder->phase != BUILD_LOAD)
