@@ -12,22 +12,27 @@ LANGUAGE sql IMMUTABLE AS $$
 CREATE TABLE items (id int PRIMARY KEY, note text, v vector(8));
 CREATE INDEX items_v ON items USING recsys_hnsw (v vector_l2_ops);
 
--- The table as the index has it against the table itself: all rows in order,
--- and each row nearest to itself.
+-- The table as the index has it against the table itself: all rows, in the
+-- order of their distance, and each row nearest to itself.
 CREATE FUNCTION pg_temp.check_items() RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
-	by_index int[]; exact int[]; lost int;
+	by_index int[]; distances float8[]; exact int[]; lost int;
 BEGIN
 	SET LOCAL enable_seqscan = off;
 	SET LOCAL enable_indexscan = on;
-	SELECT array_agg(id) INTO by_index FROM (SELECT id FROM items ORDER BY v <-> '[1,0,0,0,0,0,0,1]' LIMIT 10000) s;
+	SELECT array_agg(id), array_agg(d) INTO by_index, distances FROM
+		(SELECT id, v <-> '[1,0,0,0,0,0,0,1]' AS d FROM items ORDER BY v <-> '[1,0,0,0,0,0,0,1]' LIMIT 10000) s;
 	SELECT count(*) INTO lost FROM items i WHERE v IS NOT NULL AND
 		(SELECT n.v FROM items n ORDER BY n.v <-> i.v LIMIT 1) <> i.v;
 	SET LOCAL enable_indexscan = off;
-	SELECT array_agg(id) INTO exact FROM (SELECT id FROM items WHERE v IS NOT NULL ORDER BY v <-> '[1,0,0,0,0,0,0,1]') s;
-	RETURN coalesce(cardinality(by_index), 0) || CASE WHEN by_index IS NOT DISTINCT FROM exact THEN ' rows as in the table'
-		ELSE format(' rows, the table has %s', cardinality(exact)) END || ', ' || lost || ' lost';
+	SELECT array_agg(id ORDER BY id) INTO exact FROM items WHERE v IS NOT NULL;
+	RETURN coalesce(cardinality(by_index), 0) || CASE
+		WHEN (SELECT array_agg(i ORDER BY i) FROM unnest(by_index) i) IS DISTINCT FROM exact THEN
+			format(' rows, the table has %s', cardinality(exact))
+		WHEN (SELECT array_agg(d ORDER BY d) FROM unnest(distances) d) IS DISTINCT FROM distances THEN
+			' rows out of order'
+		ELSE ' rows as in the table' END || ', ' || lost || ' lost';
 END $$;
 
 SELECT pg_temp.check_items();
