@@ -314,8 +314,11 @@ builder_run(Builder *builder, TableScanDesc scan)
 	builder->phase = BUILD_LOAD;
 	/* a worker that comes when all have left meets the phase after the last */
 	if (!builder->leader)
-		builder->phase = (BuildPhase) Min(BarrierAttach(&shared->barrier),
-										  (int) BUILD_INSERT);
+	{
+		int			phase = BarrierAttach(&shared->barrier);
+
+		builder->phase = (BuildPhase) Min(phase, (int) BUILD_INSERT);
+	}
 	else
 		builder_work(builder);
 	if (builder->phase != BUILD_LOAD)
