@@ -2,9 +2,9 @@
 \set VERBOSITY terse
 -- Numbers in [-1, 1) that are the same everywhere, and vectors of them whose
 -- lengths differ
-CREATE FUNCTION pg_temp.noise(i int, j int) RETURNS real LANGUAGE sql AS
+CREATE FUNCTION pg_temp.noise(i int, j int) RETURNS real LANGUAGE sql IMMUTABLE AS
 	$$ SELECT (hashint8extended(i, j) % 1000000 / 1000000.0)::real $$;
-CREATE FUNCTION pg_temp.item(i int) RETURNS vector LANGUAGE sql AS
+CREATE FUNCTION pg_temp.item(i int) RETURNS vector LANGUAGE sql IMMUTABLE AS
 	$$ SELECT array_agg((pg_temp.noise(i, j) * exp(pg_temp.noise(i, 100)))::real ORDER BY j)::vector
 	   FROM generate_series(1, 16) j $$;
 -- Rows that a scan of the index misses, has too many, or returns twice
