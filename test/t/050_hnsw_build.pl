@@ -56,7 +56,7 @@ like(slurp_file($node->logfile), qr/parallel worker|background worker "parallel 
 
 # too little memory
 my ($phases, $progress, $out) = watch("SET maintenance_work_mem = '1MB';
-	CREATE INDEX items_v ON items USING recsys_hnsw (v)");
+	CREATE INDEX items_v ON items USING recsys_hnsw (v) WITH (ef_construction = 400)");
 note $phases;
 like($out, qr/NOTICE: +the graph of index "items_v" no longer fits into maintenance_work_mem after [1-9]\d* rows/,
 	'a NOTICE tells that memory does not suffice');
