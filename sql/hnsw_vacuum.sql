@@ -15,10 +15,10 @@ BEGIN
 	SET LOCAL enable_sort = off;
 	EXECUTE format($q$
 		WITH scanned AS MATERIALIZED (
-			SELECT ctid AS tid FROM %1$s ORDER BY v %2$s pg_temp.item(0)
+			SELECT id AS tid FROM %1$s ORDER BY v %2$s pg_temp.item(0)
 			LIMIT 1000000),
 		stored AS MATERIALIZED (
-			SELECT ctid AS tid FROM %1$s WHERE v IS NOT NULL AND id >= 0)
+			SELECT id AS tid FROM %1$s WHERE v IS NOT NULL AND id >= 0)
 		SELECT count(*) FROM
 		((TABLE scanned EXCEPT ALL TABLE stored) UNION ALL
 		 (TABLE stored EXCEPT ALL TABLE scanned)) difference $q$, tab, op)
