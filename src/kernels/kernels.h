@@ -68,6 +68,19 @@ typedef struct EdgeOutput
 	float		norm2;			/* of r[i]^2, i < n */
 } EdgeOutput;
 
+/*
+ * A scan of FastScan blocks that looks for high scores: the same for all blocks
+ * of a page.  A block is ngroups * 16 bytes of codes, then t[32], then f[32],
+ * both float16; its scores are those of edge_scores.
+ */
+typedef struct CodeScan
+{
+	const uint8_t *lut;			/* ngroups x 16 */
+	size_t		ngroups;
+	EdgeScale	scale;
+	float		threshold;
+} CodeScan;
+
 typedef struct Kernels
 {
 	const char *name;			/* "scalar", "avx2", "avx512", "neon" */
