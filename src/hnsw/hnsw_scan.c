@@ -13,14 +13,9 @@
  * exactly.  A sweep also finds nodes to which no edge leads.  Thus a scan
  * never ends before it has returned every row.
  *
- * A row found only after a worse one has been returned would break the order.
- * Such late rows are kept back until all others have been returned: a query
- * that gets its LIMIT before then sees exact order, and one that does not
- * still sees every row.
+ * Rows found too late for the order come last (found_rows.h).
  */
 #include "postgres.h"
-
-#include <math.h>
 
 #include "access/relscan.h"
 #include "miscadmin.h"
@@ -31,6 +26,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
+#include "index/found_rows.h"
 
 /*
  * The stages.  A row that a later stage finds and an earlier one should have
@@ -60,22 +56,6 @@
 /* Rows that ef_search pays for. */
 #define ROWS_INCLUDED 4.0
 
-/* A row that has been found and not yet returned. */
-typedef struct FoundRow
-{
-	double		bound;			/* not above its distance */
-	float		key;			/* in the measure of the search */
-	ItemPointerData tid;
-} FoundRow;
-
-/* A growing array of rows; as a heap, the smallest bound is first. */
-typedef struct RowArray
-{
-	FoundRow   *rows;
-	Size		n;
-	Size		max;
-} RowArray;
-
 typedef struct HnswScan
 {
 	MemoryContext context;		/* reset by each rescan */
@@ -91,77 +71,11 @@ typedef struct HnswScan
 	GraphSearch *search;
 	EntryPoint *entries;		/* that have not been entered from */
 	int			nentries;
-	RowArray	found;			/* heap */
-	RowArray	late;			/* sorted once the others are returned */
-	Size		nlate_returned;
+	FoundRows	found;
 	int64		nreturned;
 	double		stage_rows;		/* rows up to the end of this stage */
 	double		wanted;			/* visits that it makes */
-	double		last_bound;
 } HnswScan;
-
-/* ----- found rows ----- */
-
-static FoundRow *
-rows_extend(RowArray *array)
-{
-	if (array->n == array->max)
-	{
-		array->max = array->max == 0 ? 256 : array->max * 2;
-		array->rows = array->rows == NULL ?
-			palloc(sizeof(FoundRow) * array->max) :
-			repalloc_huge(array->rows, sizeof(FoundRow) * array->max);
-	}
-	return &array->rows[array->n++];
-}
-
-static void
-rows_push(RowArray *heap, FoundRow row)
-{
-	Size		i;
-
-	rows_extend(heap);
-	for (i = heap->n - 1;
-		 i > 0 && heap->rows[(i - 1) / 2].bound > row.bound;
-		 i = (i - 1) / 2)
-		heap->rows[i] = heap->rows[(i - 1) / 2];
-	heap->rows[i] = row;
-}
-
-static FoundRow
-rows_pop(RowArray *heap)
-{
-	FoundRow	top = heap->rows[0];
-	FoundRow	last = heap->rows[--heap->n];
-	Size		i = 0;
-
-	for (;;)
-	{
-		Size		child = 2 * i + 1;
-
-		if (child >= heap->n)
-			break;
-		if (child + 1 < heap->n &&
-			heap->rows[child + 1].bound < heap->rows[child].bound)
-			child++;
-		if (heap->rows[child].bound >= last.bound)
-			break;
-		heap->rows[i] = heap->rows[child];
-		i = child;
-	}
-	if (heap->n > 0)
-		heap->rows[i] = last;
-	return top;
-}
-
-static int
-compare_rows(const void *a, const void *b)
-{
-	double		x = ((const FoundRow *) a)->bound;
-	double		y = ((const FoundRow *) b)->bound;
-
-	return (x > y) - (x < y);
-}
 
 /* ----- begin and end ----- */
 
@@ -286,7 +200,7 @@ scan_start(IndexScanDesc scan, HnswScan *so)
 				 errmsg("index \"%s\" can only be scanned in the order of a distance",
 						RelationGetRelationName(index))));
 	so->started = true;
-	so->last_bound = -INFINITY;
+	found_rows_init(&so->found);
 	compat_count_index_scan(scan);
 	hnsw_meta_read(index, &so->meta);
 	so->empty = so->meta.dim == 0;
@@ -314,7 +228,7 @@ scan_add_rows(HnswScan *so, const GraphNode *node, float ip, float key)
 	for (int i = 0; i < node->ntids; i++)
 	{
 		row.tid = node->tids[i];
-		rows_push(&so->found, row);
+		found_rows_add(&so->found, row);
 	}
 	while (next != INVALID_NODE_ADDR)
 	{
@@ -326,7 +240,7 @@ scan_add_rows(HnswScan *so, const GraphNode *node, float ip, float key)
 			for (int i = 0; i < posting->ntids; i++)
 			{
 				row.tid = posting->tids[i];
-				rows_push(&so->found, row);
+				found_rows_add(&so->found, row);
 			}
 			next = posting->next;
 		}
@@ -405,11 +319,12 @@ scan_sweep(IndexScanDesc scan, HnswScan *so)
 static bool
 scan_row_is_ready(HnswScan *so)
 {
+	const FoundRow *first = found_rows_first(&so->found);
 	double		nvisited = (double) graph_search_nvisited(so->search);
 
-	return so->found.n > 0 && nvisited >= so->wanted &&
+	return first != NULL && nvisited >= so->wanted &&
 		(nvisited >= PATIENCE * so->wanted ||
-		 so->found.rows[0].key <= graph_search_frontier(so->search));
+		 first->key <= graph_search_frontier(so->search));
 }
 
 /* Begin the next stage when the rows of the last have been returned. */
@@ -417,7 +332,7 @@ static void
 scan_next_stage(HnswScan *so)
 {
 	/* a late row has its rank, or the visits would fall behind */
-	int64		rank = so->nreturned + (int64) so->late.n;
+	int64		rank = so->nreturned + found_rows_nlate(&so->found);
 
 	if (rank < so->stage_rows)
 		return;
@@ -451,31 +366,18 @@ scan_advance(IndexScanDesc scan, HnswScan *so)
 }
 
 /*
- * The next row in order, or false when none is left.  Rows that come too late
- * are put aside, and returned at the end.
+ * The next row in order, or false when none is left.  A late row may end a
+ * stage, so each that is put aside is looked at by itself.
  */
 static bool
 scan_next(IndexScanDesc scan, HnswScan *so, FoundRow *row)
 {
-	for (;;)
+	do
 	{
 		scan_advance(scan, so);
-		if (so->found.n == 0)
-			break;
-		*row = rows_pop(&so->found);
-		if (row->bound >= so->last_bound)
-		{
-			so->last_bound = row->bound;
-			return true;
-		}
-		*rows_extend(&so->late) = *row;
-	}
-	if (so->nlate_returned == 0 && so->late.n > 1)
-		qsort(so->late.rows, so->late.n, sizeof(FoundRow), compare_rows);
-	if (so->nlate_returned == so->late.n)
-		return false;
-	*row = so->late.rows[so->nlate_returned++];
-	return true;
+	} while (found_rows_put_aside(&so->found));
+	return found_rows_next(&so->found, row) ||
+		found_rows_next_late(&so->found, row);
 }
 
 bool

@@ -1,0 +1,67 @@
+/*
+ * found_rows.h
+ *		Rows that a scan has found and not yet returned, best first.
+ *
+ * Rows wait in a heap ordered by a lower bound of their distance.  A row found
+ * only after a worse one has been returned would break the order.  Such late
+ * rows are put aside until all others have been returned: a query that gets
+ * its LIMIT before then sees exact order, and one that does not still sees
+ * every row.
+ */
+#ifndef RECSYS_FOUND_ROWS_H
+#define RECSYS_FOUND_ROWS_H
+
+#include "storage/itemptr.h"
+
+typedef struct FoundRow
+{
+	double		bound;			/* not above its distance */
+	float		key;			/* the access method's, not looked at here */
+	ItemPointerData tid;
+} FoundRow;
+
+/* A growing array of rows. */
+typedef struct FoundRowArray
+{
+	FoundRow   *rows;
+	Size		n;
+	Size		max;
+} FoundRowArray;
+
+typedef struct FoundRows
+{
+	MemoryContext context;		/* holds the arrays */
+	FoundRowArray waiting;		/* heap: the smallest bound is first */
+	FoundRowArray late;			/* sorted once the first is returned */
+	Size		nlate_returned;
+	double		last_bound;		/* of the row returned last */
+} FoundRows;
+
+/* Begin without rows; memory is taken from the current context. */
+extern void found_rows_init(FoundRows *found);
+
+/* Add a row.  Not after found_rows_next_late. */
+extern void found_rows_add(FoundRows *found, FoundRow row);
+
+/* The best row waiting, be it late or not, or NULL. */
+extern const FoundRow *found_rows_first(const FoundRows *found);
+
+/* If the best row waiting is late, put it aside; false if it is not. */
+extern bool found_rows_put_aside(FoundRows *found);
+
+/*
+ * Take the best row waiting that is not late; late ones are put aside.  False
+ * when none is waiting.
+ */
+extern bool found_rows_next(FoundRows *found, FoundRow *row);
+
+/*
+ * Take the best of the late rows, once no row is waiting and none will be
+ * found any more; false when none is left.
+ */
+extern bool found_rows_next_late(FoundRows *found, FoundRow *row);
+
+/* Late rows put aside so far, those returned included. */
+extern int64 found_rows_nlate(const FoundRows *found);
+
+#endif							/* RECSYS_FOUND_ROWS_H */
