@@ -136,7 +136,7 @@ stored_agrees(const IndexCheck *check, const GraphNode *node)
 	node_own_decode(&coder->layout, node, check->decoded);
 	for (int i = 0; i < coder->layout.padded_dim; i++)
 	{
-		double		difference = coder->rotated[i] - check->decoded[i];
+		double		difference = coder->rotator->rotated[i] - check->decoded[i];
 
 		distance2 += difference * difference;
 	}

@@ -1,26 +1,22 @@
 /*
  * hnsw_coder.h
- *		From a user's vector to the form that the index works on.
+ *		From a user's vector to the form that nodes keep.
  */
 #ifndef RECSYS_HNSW_CODER_H
 #define RECSYS_HNSW_CODER_H
 
 #include "hnsw/hnsw_node.h"
-#include "vector/vector.h"
+#include "index/rotator.h"
 
 /* A vector in the index's form; the buffers live as long as the coder. */
 typedef struct VectorCoder
 {
 	NodeLayout	layout;
-	Metric		metric;
-	Rotation   *rotation;
-	float	   *scaled;			/* dim */
-	float	   *rotated;		/* padded_dim: the last vector encoded */
+	Rotator    *rotator;		/* holds the last vector encoded, rotated */
 	OwnVector	own;			/* the same, as it is stored */
 } VectorCoder;
 
 extern VectorCoder *coder_create(int dim, Metric metric);
-extern double coder_rotate_query(VectorCoder *coder, const Vector *query);
 extern void coder_encode(VectorCoder *coder, const Vector *vector);
 extern void coder_check_dim(Relation index, int dim);
 

@@ -129,7 +129,7 @@ inserter_insert(Inserter *inserter, const Vector *vector, ItemPointer tid)
 	coder_encode(coder, vector);
 	addr = linker_find(inserter->linker,
 					   entry_set_cached(inserter->index, &inserter->meta),
-					   coder->rotated, &coder->own, INVALID_NODE_ADDR);
+					   coder->rotator->rotated, &coder->own, INVALID_NODE_ADDR);
 	if (addr != INVALID_NODE_ADDR &&
 		node_add_tid(&inserter->store.base, addr, &coder->own, tid))
 		return;

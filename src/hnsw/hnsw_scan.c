@@ -27,6 +27,7 @@
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
 #include "index/found_rows.h"
+#include "index/rotator.h"
 
 /*
  * The stages.  A row that a later stage finds and an earlier one should have
@@ -131,17 +132,16 @@ static void
 scan_set_query(IndexScanDesc scan, HnswScan *so)
 {
 	ScanKey		key = &scan->orderByData[0];
-	VectorCoder *coder = coder_create(so->meta.dim, (Metric) so->meta.metric);
+	const NodeLayout *layout = &so->store.base.layout;
+	Rotator    *rotator = rotator_create(layout->dim, layout->padded_dim,
+										 (Metric) so->meta.metric);
 
 	so->null_query = (key->sk_flags & SK_ISNULL) != 0;
-	if (so->null_query)
-		memset(coder->rotated, 0, sizeof(float) * coder->layout.padded_dim);
-	else
-		so->query_norm = coder_rotate_query(coder,
-											DatumGetVector(key->sk_argument));
-	so->query = graph_query_create(&so->store.base.layout);
-	graph_query_set(&so->store.base.layout, so->store.base.unit, so->query,
-					coder->rotated);
+	if (!so->null_query)
+		so->query_norm = rotator_set_query(rotator,
+										   DatumGetVector(key->sk_argument));
+	so->query = graph_query_create(layout);
+	graph_query_set(layout, so->store.base.unit, so->query, rotator->rotated);
 }
 
 /* Score the entry set, and enter the graph from the best entries. */
