@@ -11,6 +11,7 @@
 
 #include "hnsw/hnsw_coder.h"
 #include "hnsw/hnsw_link.h"
+#include "index/index_access.h"
 
 /* Options of CREATE INDEX ... WITH (...). */
 typedef struct HnswOptions
@@ -58,6 +59,9 @@ extern void hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 						ScanKey orderbys, int norderbys);
 extern bool hnsw_get_tuple(IndexScanDesc scan, ScanDirection dir);
 extern void hnsw_end_scan(IndexScanDesc scan);
+
+/* hnsw_check.c */
+extern void hnsw_check(const IndexAccess *access);
 
 /* hnsw_vacuum.c */
 extern IndexBulkDeleteResult *hnsw_bulk_delete(IndexVacuumInfo *info,

@@ -1,6 +1,7 @@
 /*
  * hnsw_check.c
- *		recsys.check_index: walk every page and edge, find the first fault.
+ *		What recsys.check_index does: walk every page and edge, find the first
+ *		fault.
  *
  * A ShareLock on the table keeps writers and VACUUM out for as long as it
  * takes, since most of what is checked holds between pages.  On a standby no
@@ -23,16 +24,14 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "hnsw/hnsw.h"
 #include "hnsw/hnsw_check.h"
-
-PG_FUNCTION_INFO_V1(recsys_check_index);
 
 /* ----- faults ----- */
 
@@ -384,21 +383,19 @@ check_entries(IndexCheck *check)
 	pfree(set);
 }
 
-/* ----- the function ----- */
+/* ----- the check ----- */
 
 /*
- * Open the index, and take the snapshot whose rows must be found.  A snapshot
- * of an older transaction may see rows that the index need not hold.
+ * Begin with the open index, and take the snapshot whose rows must be found.
+ * A snapshot of an older transaction may see rows that the index need not
+ * hold.
  */
 static void
-check_open(IndexCheck *check, Oid index_oid)
+check_begin(IndexCheck *check, const IndexAccess *access)
 {
-	bool		standby = RecoveryInProgress();
-	Relation	index;
+	Relation	index = access->index;
 
-	inspection_open(&check->inspection, index_oid, INDEX_RIGHT_MAINTAIN,
-					standby ? AccessShareLock : ShareLock);
-	index = check->inspection.access.index;
+	inspection_begin(&check->inspection, access);
 	check->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	if (IsolationUsesXactSnapshot() && index->rd_index->indcheckxmin &&
 		!TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
@@ -408,7 +405,7 @@ check_open(IndexCheck *check, Oid index_oid)
 				 errmsg("index \"%s\" is too new for this transaction",
 						RelationGetRelationName(index)),
 				 errhint("Check it in a new transaction.")));
-	if (standby)
+	if (access->lockmode != ShareLock)	/* on a standby */
 	{
 		/*
 		 * what the snapshot sees has been replayed by now, the index's part
@@ -417,18 +414,17 @@ check_open(IndexCheck *check, Oid index_oid)
 		check->replayed = GetXLogReplayRecPtr(NULL);
 		inspection_refresh(&check->inspection);
 	}
-	check->heap_blocks =
-		RelationGetNumberOfBlocks(check->inspection.access.heap);
+	check->heap_blocks = RelationGetNumberOfBlocks(access->heap);
 }
 
-/* check_index(index regclass) */
-Datum
-recsys_check_index(PG_FUNCTION_ARGS)
+/* See IndexMethod. */
+void
+hnsw_check(const IndexAccess *access)
 {
 	IndexCheck *check = palloc0(sizeof(IndexCheck));
 	Size		nslots;
 
-	check_open(check, PG_GETARG_OID(0));
+	check_begin(check, access);
 	check_meta(check);
 	nslots = mul_size(check->inspection.nblocks, 1 << NODE_SLOT_BITS);
 	check->nodes = addr_set_create(&check->inspection);
@@ -446,6 +442,5 @@ recsys_check_index(PG_FUNCTION_ARGS)
 	if (check->inspection.meta.dim > 0)
 		page_store_close(&check->store);
 	UnregisterSnapshot(check->snapshot);
-	inspection_close(&check->inspection);
-	PG_RETURN_VOID();
+	inspection_end(&check->inspection);
 }

@@ -25,15 +25,24 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
+#include "index/index_method.h"
 
 PG_FUNCTION_INFO_V1(recsys_hnsw_handler);
 
 static relopt_kind hnsw_relopt_kind;
 
-/* Register the options; called once, when the library is loaded. */
+/* Register options and method; called once, when the library is loaded. */
 void
 hnsw_init(void)
 {
+	static const IndexMethod method = {
+		.name = "recsys_hnsw",
+		.build = hnsw_build,
+		.stats_function = "recsys.index_stats",
+		.check = hnsw_check,
+	};
+
+	index_method_register(&method);
 	hnsw_relopt_kind = add_reloption_kind();
 	add_int_reloption(hnsw_relopt_kind, "ef_construction",
 					  "Nodes that an insert visits to find neighbours",

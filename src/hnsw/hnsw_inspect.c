@@ -5,12 +5,10 @@
  */
 #include "postgres.h"
 
-#include "access/amapi.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "hnsw/hnsw.h"
 #include "hnsw/hnsw_inspect.h"
 
 void
@@ -40,28 +38,18 @@ inspection_refresh(Inspection *inspection)
 }
 
 void
-inspection_open(Inspection *inspection, Oid index_oid, IndexRight right,
-				LOCKMODE lockmode)
+inspection_begin(Inspection *inspection, const IndexAccess *access)
 {
-	Relation	index;
-
 	memset(inspection, 0, sizeof(Inspection));
-	index_access_open(&inspection->access, index_oid, right, lockmode);
-	index = inspection->access.index;
-	if (index->rd_indam->ambuild != hnsw_build)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an index of access method recsys_hnsw",
-						RelationGetRelationName(index))));
+	inspection->access = *access;
 	inspection->strategy = GetAccessStrategy(BAS_BULKREAD);
 	inspection_refresh(inspection);
 }
 
 void
-inspection_close(Inspection *inspection)
+inspection_end(Inspection *inspection)
 {
 	FreeAccessStrategy(inspection->strategy);
-	index_access_close(&inspection->access);
 }
 
 static bool

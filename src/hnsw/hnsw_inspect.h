@@ -11,7 +11,7 @@
 
 typedef struct Inspection
 {
-	IndexAccess access;
+	IndexAccess access;			/* the caller's */
 	HnswMeta	meta;
 	NodeLayout	layout;			/* zeroed while the dimensions are unknown */
 	BlockNumber nblocks;		/* when the inspection began */
@@ -19,16 +19,13 @@ typedef struct Inspection
 	PGAlignedBlock page;		/* copy of the page read last */
 } Inspection;
 
-/*
- * Open an index of this access method, as index_access_open does.  Errors
- * where it is of another one.
- */
-extern void inspection_open(Inspection *inspection, Oid index_oid,
-							IndexRight right, LOCKMODE lockmode);
+/* Begin with an index of this access method that the caller has opened. */
+extern void inspection_begin(Inspection *inspection,
+							 const IndexAccess *access);
 
 /* Read the size of the file and the metapage again. */
 extern void inspection_refresh(Inspection *inspection);
-extern void inspection_close(Inspection *inspection);
+extern void inspection_end(Inspection *inspection);
 
 /*
  * Copy a page to inspection->page and check its tag.  Returns its kind; 0 for

@@ -21,7 +21,9 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "hnsw/hnsw.h"
 #include "hnsw/hnsw_inspect.h"
+#include "index/index_method.h"
 
 PG_FUNCTION_INFO_V1(recsys_index_stats);
 
@@ -209,6 +211,23 @@ stats_collect(GraphStats *stats)
 	stats_count_lost(stats);
 }
 
+/* Open the index; error where it is of another access method. */
+static void
+stats_open(IndexAccess *access, Oid index_oid)
+{
+	const IndexMethod *method;
+
+	index_access_open(access, index_oid, INDEX_RIGHT_STATS, AccessShareLock);
+	method = index_method_of(access->index);
+	if (method == NULL || method->build != hnsw_build)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an index of access method recsys_hnsw",
+						RelationGetRelationName(access->index)),
+				 method == NULL ? 0 :
+				 errhint("Use %s.", method->stats_function)));
+}
+
 /* The columns of index_stats, in their order. */
 enum
 {
@@ -237,6 +256,7 @@ recsys_index_stats(PG_FUNCTION_ARGS)
 {
 	GraphStats *stats = palloc0(sizeof(GraphStats));
 	const HnswMeta *meta = &stats->inspection.meta;
+	IndexAccess access;
 	int64		nblocks;
 	TupleDesc	desc;
 	Datum		values[STAT_NCOLUMNS] = {0};
@@ -245,8 +265,8 @@ recsys_index_stats(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
 		desc->natts != STAT_NCOLUMNS)
 		elog(ERROR, "index_stats is declared with other columns");
-	inspection_open(&stats->inspection, PG_GETARG_OID(0), INDEX_RIGHT_STATS,
-					AccessShareLock);
+	stats_open(&access, PG_GETARG_OID(0));
+	inspection_begin(&stats->inspection, &access);
 	stats_collect(stats);
 	nblocks = stats->inspection.nblocks;
 
@@ -275,7 +295,8 @@ recsys_index_stats(PG_FUNCTION_ARGS)
 	values[STAT_PAGES] = Int64GetDatum(nblocks);
 	values[STAT_SIZE_BYTES] = Int64GetDatum(nblocks * BLCKSZ);
 
-	inspection_close(&stats->inspection);
+	inspection_end(&stats->inspection);
+	index_access_close(&access);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
 }
