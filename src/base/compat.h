@@ -177,4 +177,10 @@ compat_restrict_search_path(void)
 #define compat_vacuum_delay_point() vacuum_delay_point()
 #endif
 
+/* Since 17 the server reads ahead by itself. */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_READ_STREAM
+#include "storage/read_stream.h"
+#endif
+
 #endif							/* RECSYS_COMPAT_H */

@@ -11,6 +11,7 @@
 #include "base/guc.h"
 
 int			guc_hnsw_ef_search = 40;
+int			guc_ivfpq_probes = 0;
 int			guc_model_cache_size = 64 * 1024;
 
 /* Define every setting; called once, when the library is loaded. */
@@ -21,6 +22,11 @@ guc_init(void)
 							"Nodes that an HNSW scan visits beyond what the rows asked for need.",
 							"Higher values find more of the true nearest rows and cost more page accesses.",
 							&guc_hnsw_ef_search, 40, 1, 100000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("recsys.ivfpq_probes",
+							"Lists that an IVFPQ scan looks through; 0 lets it choose.",
+							"A scan goes on to more lists where the rows asked for need them.",
+							&guc_ivfpq_probes, 0, 0, 1000000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("recsys.model_cache_size",
 							"Memory that one backend may keep for parsed models.",

@@ -6,6 +6,7 @@
 #define RECSYS_GUC_H
 
 extern int	guc_hnsw_ef_search; /* recsys.hnsw_ef_search, nodes */
+extern int	guc_ivfpq_probes;	/* recsys.ivfpq_probes, lists; 0 is automatic */
 extern int	guc_model_cache_size;	/* recsys.model_cache_size, kilobytes */
 
 extern void guc_init(void);

@@ -7,11 +7,7 @@
 
 #include <math.h>
 
-#include "access/amvalidate.h"
-#include "access/htup_details.h"
 #include "access/reloptions.h"
-#include "catalog/pg_amop.h"
-#include "catalog/pg_opclass.h"
 #include "commands/vacuum.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/cost.h"
@@ -20,12 +16,15 @@
 #include "utils/rel.h"
 #include "utils/selfuncs.h"
 #include "utils/spccache.h"
-#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
+<<<<<<< HEAD
 #include "index/index_method.h"
+=======
+#include "index/class_validate.h"
+>>>>>>> 89145fc (ivfpq: pages, model, directory, coder, insert and scan; not part of the build yet)
 
 PG_FUNCTION_INFO_V1(recsys_hnsw_handler);
 
@@ -119,37 +118,10 @@ hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	}
 }
 
-/* Each class has one ordering operator and the metric function. */
 static bool
 hnsw_validate(Oid opclass)
 {
-	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
-	Form_pg_opclass class;
-	CatCList   *operators;
-	bool		valid = true;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator class %u", opclass);
-	class = (Form_pg_opclass) GETSTRUCT(tuple);
-	operators = SearchSysCacheList1(AMOPSTRATEGY,
-									ObjectIdGetDatum(class->opcfamily));
-	for (int i = 0; i < operators->n_members; i++)
-	{
-		Form_pg_amop amop = (Form_pg_amop)
-		GETSTRUCT(&operators->members[i]->tuple);
-
-		if (amop->amopstrategy != 1 || amop->amoppurpose != AMOP_ORDER)
-		{
-			ereport(INFO,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("operator class \"%s\" of access method recsys_hnsw has operator %u that is no distance",
-							NameStr(class->opcname), amop->amopopr)));
-			valid = false;
-		}
-	}
-	ReleaseCatCacheList(operators);
-	ReleaseSysCache(tuple);
-	return valid;
+	return class_validate(opclass, "recsys_hnsw");
 }
 
 Datum

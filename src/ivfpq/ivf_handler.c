@@ -1,0 +1,238 @@
+/*
+ * ivf_handler.c
+ *		The access method recsys_ivfpq: its table of callbacks, options, cost
+ *		and validation.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/reloptions.h"
+#include "commands/vacuum.h"
+#include "nodes/pathnodes.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/selfuncs.h"
+#include "utils/spccache.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "index/class_validate.h"
+#include "ivfpq/ivf.h"
+
+PG_FUNCTION_INFO_V1(recsys_ivfpq_handler);
+
+static relopt_kind ivf_relopt_kind;
+
+static relopt_enum_elt_def refine_values[] =
+{
+	{"sq8", REFINE_SQ8},
+	{"float16", REFINE_FLOAT16},
+	{"none", REFINE_NONE},
+	{NULL}
+};
+
+static relopt_enum_elt_def rotation_values[] =
+{
+	{"random", IVF_ROTATION_RANDOM},
+	{"learned", IVF_ROTATION_LEARNED},
+	{NULL}
+};
+
+/* Register the options; called once, when the library is loaded. */
+void
+ivf_init(void)
+{
+	ivf_relopt_kind = add_reloption_kind();
+	add_int_reloption(ivf_relopt_kind, "lists",
+					  "Number of lists; 0 follows the number of rows",
+					  0, 0, IVF_MAX_LISTS, AccessExclusiveLock);
+	add_int_reloption(ivf_relopt_kind, "subquantizers",
+					  "Number of 4-bit codes a row; 0 follows the dimensions",
+					  0, 0, CODEBOOK_MAX_SUB, AccessExclusiveLock);
+	add_int_reloption(ivf_relopt_kind, "sample",
+					  "Number of rows to train on; 0 follows the number of lists",
+					  0, 0, IVF_MAX_SAMPLE, AccessExclusiveLock);
+	add_enum_reloption(ivf_relopt_kind, "refine",
+					   "Form of the vectors that put candidates into order",
+					   refine_values, REFINE_SQ8,
+					   "Valid values are \"sq8\", \"float16\" and \"none\".",
+					   AccessExclusiveLock);
+	add_enum_reloption(ivf_relopt_kind, "rotation",
+					   "Rotation before the codes: random, or learned from the rows",
+					   rotation_values, IVF_ROTATION_RANDOM,
+					   "Valid values are \"random\" and \"learned\".",
+					   AccessExclusiveLock);
+}
+
+static bytea *
+ivf_parse_options(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {
+		{.optname = "lists",.opttype = RELOPT_TYPE_INT,
+		.offset = offsetof(IvfOptions, lists)},
+		{.optname = "subquantizers",.opttype = RELOPT_TYPE_INT,
+		.offset = offsetof(IvfOptions, subquantizers)},
+		{.optname = "sample",.opttype = RELOPT_TYPE_INT,
+		.offset = offsetof(IvfOptions, sample)},
+		{.optname = "refine",.opttype = RELOPT_TYPE_ENUM,
+		.offset = offsetof(IvfOptions, refine)},
+		{.optname = "rotation",.opttype = RELOPT_TYPE_ENUM,
+		.offset = offsetof(IvfOptions, rotation)}
+	};
+
+	return (bytea *) build_reloptions(reloptions, validate, ivf_relopt_kind,
+									  sizeof(IvfOptions), table,
+									  lengthof(table));
+}
+
+/* The options of an index, or their defaults. */
+IvfOptions
+ivf_options(Relation index)
+{
+	IvfOptions	defaults = {.refine = REFINE_SQ8,
+	.rotation = IVF_ROTATION_RANDOM};
+
+	return index->rd_options ? *(IvfOptions *) index->rd_options : defaults;
+}
+
+/* Codes a row of an index for vectors of padded_dim elements. */
+int
+ivf_nsub(Relation index, int padded_dim)
+{
+	int			nsub = ivf_options(index).subquantizers;
+
+	if (nsub == 0)
+		return codebook_default_nsub(padded_dim);
+	if (!codebook_nsub_fits(padded_dim, nsub))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%d subquantizers do not fit vectors that are padded to %d dimensions",
+						nsub, padded_dim),
+				 errdetail("The number must divide the dimensions, into parts of at most %d.",
+						   CODEBOOK_MAX_SUB),
+				 errhint("Leave the option out, or set it to %d.",
+						 codebook_default_nsub(padded_dim))));
+	return nsub;
+}
+
+/* ----- cost ----- */
+
+/*
+ * Rows whose codes a scan looks at for the best wanted of nrows.  The growth
+ * with both was measured; see README.md.
+ */
+#define SCAN_MIN_ROWS 4096.0
+#define SCAN_FACTOR 1.1
+
+double
+ivf_scan_rows(double nrows, double wanted)
+{
+	return Max(SCAN_FACTOR * cbrt(nrows * nrows * wanted), SCAN_MIN_ROWS);
+}
+
+/*
+ * Lists of an index of nrows.  More lists are ranked better and take more
+ * space, since on average half a page of each is empty: at 41k rows a list
+ * fills a page of 288 slots, at 1M rows 2.4.
+ */
+int
+ivf_default_lists(double nrows)
+{
+	double		nlists = pow(Max(nrows, 1.0), 0.75) / 22.0;
+
+	return (int) Max(Min(rint(nlists), IVF_MAX_LISTS), 1.0);
+}
+
+/*
+ * In operators: the score of a centroid, of a code, and of a candidate with
+ * its page access; in microseconds these are about 0.02, 0.001 and 0.2.
+ */
+#define CENTROID_CPU_OPERATORS 2.0
+#define CODE_CPU_OPERATORS 0.1
+#define REFINE_CPU_OPERATORS 20.0
+
+/* Rows of the first stage, and candidates that are refined for each row. */
+#define COST_FIRST_ROWS 12.0
+#define COST_CANDIDATES 68.0
+#define COST_CANDIDATES_PER_ROW 3.0
+
+/* Share of page accesses that are not in shared buffers. */
+#define COST_MISS_RATE 0.02
+
+/*
+ * A scan pays for all lists' centroids, for the codes of the first stage and
+ * for its candidates before the first row, and then for its rows evenly.  At
+ * most it reads every page once.  Without ORDER BY the index is of no use.
+ */
+static void
+ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
+				 Cost *startup_cost, Cost *total_cost,
+				 Selectivity *selectivity, double *correlation, double *pages)
+{
+	double		nrows = path->indexinfo->tuples;
+	double		nscanned = Min(ivf_scan_rows(nrows, COST_FIRST_ROWS), nrows);
+	double		nlists = ivf_default_lists(nrows);
+	GenericCosts costs;
+	double		random_page_cost;
+	double		refine_cost;
+
+	MemSet(&costs, 0, sizeof(costs));
+	genericcostestimate(root, path, loop_count, &costs);
+	get_tablespace_page_costs(path->indexinfo->reltablespace,
+							  &random_page_cost, NULL);
+	refine_cost = REFINE_CPU_OPERATORS * cpu_operator_cost +
+		COST_MISS_RATE * random_page_cost;
+
+	*startup_cost = cpu_operator_cost *
+		(CENTROID_CPU_OPERATORS * nlists + CODE_CPU_OPERATORS * nscanned) +
+		Min(COST_CANDIDATES, nrows) * refine_cost;
+	*total_cost = *startup_cost + nrows *
+		(cpu_index_tuple_cost + CODE_CPU_OPERATORS * cpu_operator_cost +
+		 COST_CANDIDATES_PER_ROW * refine_cost);
+	*selectivity = costs.indexSelectivity;
+	*correlation = 0.0;
+	*pages = path->indexinfo->pages;
+	if (path->indexorderbys == NIL)
+	{
+		*startup_cost += 1.0e10;
+		*total_cost += 1.0e10;
+	}
+}
+
+static bool
+ivf_validate(Oid opclass)
+{
+	return class_validate(opclass, "recsys_ivfpq");
+}
+
+Datum
+recsys_ivfpq_handler(PG_FUNCTION_ARGS)
+{
+	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+
+	am->amstrategies = 0;
+	am->amsupport = METRIC_PROC;
+	am->amcanorderbyop = true;
+	am->amoptionalkey = true;
+	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL;
+	am->amkeytype = InvalidOid;
+	compat_am_can_build_parallel(am);
+
+	am->ambuild = ivf_build;
+	am->ambuildempty = ivf_build_empty;
+	am->aminsert = ivf_insert;
+	am->ambulkdelete = ivf_bulk_delete;
+	am->amvacuumcleanup = ivf_vacuum_cleanup;
+	am->amcostestimate = ivf_costestimate;
+	am->amoptions = ivf_parse_options;
+	am->ambuildphasename = ivf_build_phase_name;
+	am->amvalidate = ivf_validate;
+	am->ambeginscan = ivf_begin_scan;
+	am->amrescan = ivf_rescan;
+	am->amgettuple = ivf_get_tuple;
+	am->amendscan = ivf_end_scan;
+	PG_RETURN_POINTER(am);
+}

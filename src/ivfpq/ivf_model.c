@@ -1,0 +1,171 @@
+/*
+ * ivf_model.c
+ *		What training decides but for the lists.
+ *
+ * A model never changes once the metapage names it, so it is read without
+ * regard to anyone else.
+ */
+#include "postgres.h"
+
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "ivfpq/ivf_model.h"
+#include "linalg/blas.h"
+
+#define HALVES_PER_PAGE (PAGE_CONTENT_SIZE / (int) sizeof(uint16))
+
+/* A run of numbers of the model, which the stream holds one after another. */
+typedef struct ModelPart
+{
+	float	   *values;
+	Size		n;
+} ModelPart;
+
+#define MODEL_MAX_PARTS 3
+
+static int
+model_parts(const IvfModel *model, ModelPart parts[MODEL_MAX_PARTS])
+{
+	Size		d = model->layout.padded_dim;
+	int			n = 0;
+
+	parts[n++] = (ModelPart) {model->mean, d};
+	parts[n++] = (ModelPart) {model->codebook->words, CODEBOOK_WORDS * d};
+	if (model->learned != NULL)
+		parts[n++] = (ModelPart) {model->learned, d * d};
+	return n;
+}
+
+/* A model of zeros, in the current memory context. */
+IvfModel *
+ivf_model_create(const IvfMeta *meta)
+{
+	IvfModel   *model = palloc0(sizeof(IvfModel));
+	Size		d;
+
+	ivf_meta_layout(meta, &model->layout);
+	model->metric = (Metric) meta->metric;
+	model->radius2 = meta->radius2;
+	d = model->layout.padded_dim;
+	model->mean = palloc0(sizeof(float) * d);
+	model->codebook = codebook_create(d, meta->nsub);
+	if (meta->learned)
+		model->learned = palloc0(sizeof(float) * d * d);
+	return model;
+}
+
+BlockNumber
+ivf_model_pages(const IvfModel *model)
+{
+	ModelPart	parts[MODEL_MAX_PARTS];
+	int			nparts = model_parts(model, parts);
+	Size		n = 0;
+
+	for (int i = 0; i < nparts; i++)
+		n += parts[i].n;
+	return (n + HALVES_PER_PAGE - 1) / HALVES_PER_PAGE;
+}
+
+/*
+ * The next stretch of at most max numbers of the stream, within one part.
+ * Returns its length, 0 at the end.
+ */
+static int
+model_stretch(const ModelPart *parts, int nparts, Size position, int max,
+			  float **values)
+{
+	for (int i = 0; i < nparts; i++)
+	{
+		if (position < parts[i].n)
+		{
+			*values = parts[i].values + position;
+			return (int) Min(parts[i].n - position, (Size) max);
+		}
+		position -= parts[i].n;
+	}
+	return 0;
+}
+
+IvfModel *
+ivf_model_read(Relation index, const IvfMeta *meta)
+{
+	IvfModel   *model = ivf_model_create(meta);
+	ModelPart	parts[MODEL_MAX_PARTS];
+	int			nparts = model_parts(model, parts);
+	BlockNumber npages = ivf_model_pages(model);
+	Size		position = 0;
+
+	for (BlockNumber i = 0; i < npages; i++)
+	{
+		Buffer		buffer = ReadBuffer(index, meta->model_first + i);
+		const uint16 *halves;
+		int			left = HALVES_PER_PAGE;
+		float	   *values;
+		int			n;
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		page_check(index, buffer, ivf_tag(IVF_PAGE_MODEL));
+		halves = (const uint16 *) page_content(BufferGetPage(buffer));
+		while ((n = model_stretch(parts, nparts, position, left, &values)) > 0)
+		{
+			kernels->f16_to_f32(halves, values, n);
+			halves += n;
+			left -= n;
+			position += n;
+		}
+		UnlockReleaseBuffer(buffer);
+	}
+	codebook_words_changed(model->codebook);
+	return model;
+}
+
+BlockNumber
+ivf_model_write(Relation index, PageWal wal, const IvfModel *model)
+{
+	ModelPart	parts[MODEL_MAX_PARTS];
+	int			nparts = model_parts(model, parts);
+	BlockNumber npages = ivf_model_pages(model);
+	BlockNumber first = InvalidBlockNumber;
+	Size		position = 0;
+
+	for (BlockNumber i = 0; i < npages; i++)
+	{
+		Buffer		buffer = compat_extend_relation(index, MAIN_FORKNUM);
+		PageEdit	edit;
+		Page		page = page_edit_begin(&edit, index, buffer, wal);
+		uint16	   *halves;
+		int			left = HALVES_PER_PAGE;
+		float	   *values;
+		int			n;
+
+		if (i == 0)
+			first = BufferGetBlockNumber(buffer);
+		else if (BufferGetBlockNumber(buffer) != first + i)
+			elog(ERROR, "the model of index \"%s\" is not contiguous",
+				 RelationGetRelationName(index));
+		page_format(page, ivf_tag(IVF_PAGE_MODEL));
+		halves = (uint16 *) page_content(page);
+		while ((n = model_stretch(parts, nparts, position, left, &values)) > 0)
+		{
+			kernels->f32_to_f16(values, halves, n);
+			halves += n;
+			left -= n;
+			position += n;
+		}
+		page_edit_end(&edit, true);
+		UnlockReleaseBuffer(buffer);
+	}
+	return first;
+}
+
+void
+ivf_model_turn(const IvfModel *model, const float *x, float *turned)
+{
+	int			d = model->layout.padded_dim;
+
+	if (model->learned != NULL)
+		blas_gemv(model->learned, x, NULL, turned, d, d);
+	else
+		memcpy(turned, x, sizeof(float) * d);
+}

@@ -1,0 +1,39 @@
+/*
+ * ivf_model.h
+ *		What training decides but for the lists: the mean, the codebook, and a
+ *		learned rotation where one was asked for.
+ *
+ * On disk it is a stream of float16 numbers over consecutive pages:
+ *
+ *		| mean, padded_dim | codewords, nsub x 16 x subdim | rotation |
+ *
+ * A scan reads it anew each time: two pages at 128 dimensions.
+ */
+#ifndef RECSYS_IVF_MODEL_H
+#define RECSYS_IVF_MODEL_H
+
+#include "ivfpq/ivf_meta.h"
+
+typedef struct IvfModel
+{
+	IvfLayout	layout;
+	Metric		metric;
+	float		radius2;		/* M^2, 0 without augmentation */
+	float	   *mean;			/* padded_dim; 0 but for L2 */
+	Codebook   *codebook;
+	float	   *learned;		/* padded_dim x padded_dim, or NULL */
+} IvfModel;
+
+extern IvfModel *ivf_model_create(const IvfMeta *meta);
+extern IvfModel *ivf_model_read(Relation index, const IvfMeta *meta);
+
+/* Append the model to the index; returns its first block. */
+extern BlockNumber ivf_model_write(Relation index, PageWal wal,
+								   const IvfModel *model);
+extern BlockNumber ivf_model_pages(const IvfModel *model);
+
+/* turned[padded_dim] = the learned rotation of x, or x itself. */
+extern void ivf_model_turn(const IvfModel *model, const float *x,
+						   float *turned);
+
+#endif							/* RECSYS_IVF_MODEL_H */

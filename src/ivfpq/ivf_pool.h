@@ -1,0 +1,49 @@
+/*
+ * ivf_pool.h
+ *		The best candidates of a pass over codes.
+ *
+ * Candidates have a total order, by estimated score and then by TID, so that
+ * equal vectors, however many, are cut off at a definite place, and a later
+ * pass can go on from there.
+ */
+#ifndef RECSYS_IVF_POOL_H
+#define RECSYS_IVF_POOL_H
+
+#include "storage/block.h"
+#include "storage/itemptr.h"
+
+typedef struct Candidate
+{
+	float		score;			/* estimate, larger is better */
+	uint32		list;
+	BlockNumber tape;			/* page of the finer code */
+	uint16		slot;			/* of the list page */
+	ItemPointerData tid;
+} Candidate;
+
+typedef struct CandidatePool
+{
+	Candidate  *items;
+	int			n;
+	int			max;
+	int			wanted;
+	float		threshold;		/* a candidate below it is of no use */
+} CandidatePool;
+
+/* Whether a comes before b. */
+extern bool candidate_is_before(const Candidate *a, const Candidate *b);
+
+extern CandidatePool *candidate_pool_create(void);
+
+/* Empty the pool, which then keeps the best wanted candidates. */
+extern void candidate_pool_reset(CandidatePool *pool, int wanted);
+extern void candidate_pool_add(CandidatePool *pool, const Candidate *candidate);
+extern void candidate_pool_drop_list(CandidatePool *pool, uint32 list);
+
+/*
+ * Drop all but the best wanted, which are in no order but that the last of
+ * them is at n - 1.
+ */
+extern void candidate_pool_select(CandidatePool *pool);
+
+#endif							/* RECSYS_IVF_POOL_H */

@@ -1,0 +1,217 @@
+/*
+ * ivf_refine.c
+ *		The candidates of a scan get their true scores, or nearly.
+ *
+ * With a tape each candidate's record is read and scored, page by page in the
+ * order of blocks.  A tape page that by now is of another kind or owner has
+ * been freed by VACUUM: its rows were dead to everyone, and are left out.  A
+ * record whose slot was filled again is scored as it is now, under the TID of
+ * the old row, which no snapshot can see any more.
+ *
+ * Without a tape the rows of the table are read, as the scan's snapshot sees
+ * them, and the operator computes the distance.  Then it is exact, and the
+ * executor need not compute it again.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "utils/rel.h"
+
+#include "ivfpq/ivf_scan.h"
+#include "ivfpq/ivf_tape.h"
+
+/* ----- by the tape ----- */
+
+/* In the order of their records. */
+static int
+compare_places(const void *a, const void *b)
+{
+	const Candidate *x = a;
+	const Candidate *y = b;
+
+	if (x->tape != y->tape)
+		return x->tape < y->tape ? -1 : 1;
+	return (int) x->slot - (int) y->slot;
+}
+
+static void
+refine_by_record(IvfScan *so, const Candidate *candidate,
+				 const TapeRecord *record)
+{
+	ScoredVector scored = {.query_norm = so->query_norm};
+	FoundRow	row = {.tid = candidate->tid};
+
+	tape_record_score(&so->model->layout, record, so->query, &scored);
+	row.bound = metric_lower_bound(so->model->metric, &scored);
+	found_rows_add(&so->found, row);
+}
+
+/* Refine n candidates whose records share a page. */
+static void
+refine_tape_page(IvfScan *so, const Candidate *candidates, int n)
+{
+	const IvfLayout *layout = &so->model->layout;
+	Buffer		buffer = ReadBuffer(so->index, candidates[0].tape);
+	Page		page = BufferGetPage(buffer);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (!PageIsNew(page) && page_tag(page)->kind == IVF_PAGE_TAPE)
+	{
+		page_check(so->index, buffer, ivf_tag(IVF_PAGE_TAPE));
+		for (int i = 0; i < n; i++)
+			if (tape_page(page)->first_slot ==
+				candidates[i].slot / layout->tape_slots * layout->tape_slots)
+				refine_by_record(so, &candidates[i],
+								 tape_page_record(layout, page,
+												  candidates[i].slot));
+	}
+	UnlockReleaseBuffer(buffer);
+}
+
+static void
+refine_by_tape(IvfScan *so)
+{
+	Candidate  *items = so->pool->items;
+	int			n = so->pool->n;
+	int			end;
+
+	qsort(items, n, sizeof(Candidate), compare_places);
+	for (int i = 0; i < n; i = end)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (end = i + 1; end < n && items[end].tape == items[i].tape; end++)
+			;
+		refine_tape_page(so, &items[i], end - i);
+	}
+}
+
+/* ----- by the table ----- */
+
+struct HeapRefine
+{
+	Relation	heap;
+	Snapshot	snapshot;
+	IndexInfo  *info;
+	EState	   *estate;
+	TupleTableSlot *slot;
+	IndexFetchTableData *fetch;
+	ScanKey		orderby;
+};
+
+static void
+heap_refine_begin(IndexScanDesc scan, IvfScan *so)
+{
+	HeapRefine *heap = palloc0(sizeof(HeapRefine));
+
+	if (scan->heapRelation == NULL)
+		elog(ERROR, "index \"%s\" cannot be scanned without its table",
+			 RelationGetRelationName(so->index));
+	heap->heap = scan->heapRelation;
+	heap->snapshot = scan->xs_snapshot;
+	heap->info = BuildIndexInfo(so->index);
+	heap->estate = CreateExecutorState();
+	heap->slot = table_slot_create(heap->heap, NULL);
+	heap->fetch = table_index_fetch_begin(heap->heap);
+	heap->orderby = &scan->orderByData[0];
+	GetPerTupleExprContext(heap->estate)->ecxt_scantuple = heap->slot;
+	so->heap = heap;
+	so->exact = true;
+}
+
+/* The operator's result for the row in the slot, in the memory of the row. */
+static float8
+heap_refine_distance(IvfScan *so)
+{
+	HeapRefine *heap = so->heap;
+	MemoryContext old =
+		MemoryContextSwitchTo(GetPerTupleMemoryContext(heap->estate));
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+	float8		distance = 0.0;
+
+	FormIndexDatum(heap->info, heap->slot, heap->estate, values, isnull);
+	if (isnull[0])
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" holds a row whose vector is NULL, at (%u,%u)",
+						RelationGetRelationName(so->index),
+						ItemPointerGetBlockNumber(&heap->slot->tts_tid),
+						ItemPointerGetOffsetNumber(&heap->slot->tts_tid)),
+				 errhint("REINDEX the index.")));
+	if (!so->null_query)
+		distance = DatumGetFloat8(FunctionCall2Coll(&heap->orderby->sk_func,
+													heap->orderby->sk_collation,
+													values[0],
+													heap->orderby->sk_argument));
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(heap->estate);
+	/* which is no number for zero vectors, and sorts last */
+	return isnan(distance) ? INFINITY : distance;
+}
+
+/* In the order of the table. */
+static int
+compare_tids(const void *a, const void *b)
+{
+	return ItemPointerCompare((ItemPointer) &((const Candidate *) a)->tid,
+							  (ItemPointer) &((const Candidate *) b)->tid);
+}
+
+static void
+refine_by_table(IvfScan *so)
+{
+	HeapRefine *heap = so->heap;
+	Candidate  *items = so->pool->items;
+
+	qsort(items, so->pool->n, sizeof(Candidate), compare_tids);
+	for (int i = 0; i < so->pool->n; i++)
+	{
+		ItemPointerData tid = items[i].tid;
+		FoundRow	row = {.tid = items[i].tid};
+		bool		again = false;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!table_index_fetch_tuple(heap->fetch, &tid, heap->snapshot,
+									 heap->slot, &again, NULL))
+			continue;
+		row.bound = heap_refine_distance(so);
+		found_rows_add(&so->found, row);
+	}
+	ExecClearTuple(heap->slot);
+	table_index_fetch_reset(heap->fetch);
+}
+
+/* ----- either ----- */
+
+void
+ivf_refine_begin(IndexScanDesc scan, IvfScan *so)
+{
+	if (so->model->layout.tape_record == 0)
+		heap_refine_begin(scan, so);
+}
+
+void
+ivf_refine(IvfScan *so)
+{
+	if (so->heap != NULL)
+		refine_by_table(so);
+	else
+		refine_by_tape(so);
+}
+
+void
+ivf_refine_end(IvfScan *so)
+{
+	if (so->heap == NULL)
+		return;
+	table_index_fetch_end(so->heap->fetch);
+	ExecDropSingleTupleTableSlot(so->heap->slot);
+	FreeExecutorState(so->heap->estate);
+	so->heap = NULL;
+}

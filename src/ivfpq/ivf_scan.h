@@ -1,0 +1,76 @@
+/*
+ * ivf_scan.h
+ *		The state of a scan, and its parts: lists, candidates, refining.
+ */
+#ifndef RECSYS_IVF_SCAN_H
+#define RECSYS_IVF_SCAN_H
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "lib/binaryheap.h"
+
+#include "index/found_rows.h"
+#include "index/rotator.h"
+#include "ivfpq/ivf_model.h"
+#include "ivfpq/ivf_pool.h"
+
+typedef struct ListRank ListRank;
+typedef struct HeapRefine HeapRefine;
+
+typedef struct IvfScan
+{
+	MemoryContext context;		/* reset by each rescan */
+	Relation	index;
+	bool		started;
+	bool		null_query;
+	bool		exact;			/* refined scores are the operator's results */
+	bool		exhausted;		/* all rows have been found */
+	IvfMeta		meta;
+	IvfModel   *model;
+
+	/* the query */
+	const float *query;			/* rotated; scaled where the metric scales */
+	double		query_norm;		/* its length before it was scaled */
+	float		norm2;			/* its squared length after */
+	uint8	   *lut;
+	float		delta;			/* see EdgeScale */
+	float		bias;
+
+	/* lists, see ivf_lists.c */
+	ListRank   *lists;			/* nlists; the first nranked in rank order */
+	uint32	   *order;			/* lists in rank order */
+	binaryheap *unranked;		/* the others */
+	int			nlists;
+	int			nranked;
+	int			nseen;			/* whose codes have been scanned */
+	double		nrows;			/* in all lists, about */
+
+	/* candidates */
+	CandidatePool *pool;
+	Candidate	last;			/* the last one that has been refined */
+	bool		has_last;
+	double		nrefined;
+	HeapRefine *heap;			/* where rows are refined by the table */
+
+	/* rows */
+	FoundRows	found;
+	double		stage_rows;		/* rows up to the end of this stage */
+	int64		nreturned;
+} IvfScan;
+
+/* Score all lists. */
+extern void ivf_lists_begin(IvfScan *so);
+
+/*
+ * Add the candidates after so->last of the best lists to the pool: of those
+ * seen before, and on until nrows rows have been looked at and the pool has
+ * what is wanted.
+ */
+extern void ivf_lists_scan(IvfScan *so, double nrows);
+
+/* Turn the candidates of the pool into found rows. */
+extern void ivf_refine_begin(IndexScanDesc scan, IvfScan *so);
+extern void ivf_refine(IvfScan *so);
+extern void ivf_refine_end(IvfScan *so);
+
+#endif							/* RECSYS_IVF_SCAN_H */
