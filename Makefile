@@ -20,12 +20,9 @@ OBJS += src/tower/jsontree.o src/tower/safetensors.o src/tower/ops.o \
 	src/tower/features.o src/tower/spec.o src/tower/forward.o \
 	src/tower/store.o src/tower/cache.o src/tower/tower_sql.o
 OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
-	src/index/index_access.o src/index/recall.o src/index/found_rows.o \
-<<<<<<< HEAD
-	src/index/rotator.o src/index/index_method.o
-=======
-	src/index/rotator.o src/index/class_validate.o src/index/page_stream.o
->>>>>>> 89145fc (ivfpq: pages, model, directory, coder, insert and scan; not part of the build yet)
+	src/index/index_access.o src/index/index_method.o src/index/recall.o \
+	src/index/found_rows.o src/index/rotator.o src/index/class_validate.o \
+	src/index/page_stream.o
 OBJS += src/hnsw/hnsw_inspect.o src/hnsw/hnsw_stats.o src/hnsw/hnsw_check.o \
 	src/hnsw/hnsw_check_rows.o
 OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
