@@ -20,11 +20,8 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
-<<<<<<< HEAD
-#include "index/index_method.h"
-=======
 #include "index/class_validate.h"
->>>>>>> 89145fc (ivfpq: pages, model, directory, coder, insert and scan; not part of the build yet)
+#include "index/index_method.h"
 
 PG_FUNCTION_INFO_V1(recsys_hnsw_handler);
 
