@@ -124,6 +124,15 @@ typedef struct Kernels
 								float scores[FASTSCAN_LANES]);
 
 	/*
+	 * Scores of a block of codes: see CodeScan.  Returns a mask: bit i is set
+	 * where scores[i] >= threshold, never where either is a NaN.  All scores
+	 * are written if the mask is not zero; if it is, they may hold anything.
+	 * ngroups <= 2^23 - 1.
+	 */
+	uint32_t	(*code_scan_block) (const uint8_t *block, const CodeScan *scan,
+									float scores[FASTSCAN_LANES]);
+
+	/*
 	 * Signs and sizes of a residual: see EdgeInput and EdgeOutput.  nbits and
 	 * n are multiples of 64, nbits <= n.  tp * p[i] is rounded to float4, sy *
 	 * y[i] is not rounded (a fused multiply-subtract takes it as it is); so

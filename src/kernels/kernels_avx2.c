@@ -308,13 +308,13 @@ load_half(const uint8_t *bytes)
 	return _mm256_zextsi128_si256(load16(bytes));
 }
 
-static TARGET void
-avx2_fastscan_block(const uint8_t *codes, const uint8_t *lut,
-					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+/* The sums of a block, eight lanes a register. */
+static INLINE void
+block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
+		   __m256i total[4])
 {
-	__m256i		total[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(),
-	_mm256_setzero_si256(), _mm256_setzero_si256()};
-
+	for (int i = 0; i < 4; i++)
+		total[i] = _mm256_setzero_si256();
 	while (ngroups > 0)
 	{
 		size_t		groups = ngroups < FASTSCAN_FLUSH ? ngroups : FASTSCAN_FLUSH;
@@ -334,6 +334,15 @@ avx2_fastscan_block(const uint8_t *codes, const uint8_t *lut,
 		lane_sums_flush(&low, total);
 		lane_sums_flush(&high, total + 2);
 	}
+}
+
+static TARGET void
+avx2_fastscan_block(const uint8_t *codes, const uint8_t *lut,
+					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+{
+	__m256i		total[4];
+
+	block_sums(codes, lut, ngroups, total);
 	for (int i = 0; i < 4; i++)
 		_mm256_storeu_si256((void *) (sums + i * LANES), total[i]);
 }
@@ -349,6 +358,19 @@ floats_from_u32(__m256i x)
 						   _mm256_cvtepi32_ps(low));
 }
 
+/* Scores of eight lanes, of which t and f are the first. */
+static INLINE __m256
+lane_scores(__m256 sums, const uint16_t *t, const uint16_t *f,
+			const EdgeScale *scale)
+{
+	__m256		residual = _mm256_fmadd_ps(sums, _mm256_set1_ps(scale->delta),
+										   _mm256_set1_ps(scale->bias));
+	__m256		parallel = _mm256_mul_ps(load_lanes(t, 0, ELEMENT_F16),
+										 _mm256_set1_ps(scale->qp));
+
+	return _mm256_fmadd_ps(load_lanes(f, 0, ELEMENT_F16), residual, parallel);
+}
+
 static TARGET void
 avx2_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 				 const uint16_t t[FASTSCAN_LANES],
@@ -356,21 +378,36 @@ avx2_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 				 const EdgeScale *scale,
 				 float scores[FASTSCAN_LANES])
 {
-	const __m256 qp = _mm256_set1_ps(scale->qp);
-	const __m256 delta = _mm256_set1_ps(scale->delta);
-	const __m256 bias = _mm256_set1_ps(scale->bias);
+	const EdgeScale in = *scale;	/* a copy, which no store changes */
 
 	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
-	{
-		__m256i		integers = load32(sums + i);
-		__m256		residual = _mm256_fmadd_ps(floats_from_u32(integers),
-											   delta, bias);
-		__m256		parallel = _mm256_mul_ps(load_lanes(t, i, ELEMENT_F16), qp);
-
 		_mm256_storeu_ps(scores + i,
-						 _mm256_fmadd_ps(load_lanes(f, i, ELEMENT_F16),
-										 residual, parallel));
+						 lane_scores(floats_from_u32(load32(sums + i)),
+									 t + i, f + i, &in));
+}
+
+static TARGET uint32_t
+avx2_code_scan_block(const uint8_t *block, const CodeScan *scan,
+					 float scores[FASTSCAN_LANES])
+{
+	const uint16_t *t = (const void *) (block +
+										scan->ngroups * FASTSCAN_GROUP_BYTES);
+	const __m256 threshold = _mm256_set1_ps(scan->threshold);
+	__m256i		sums[4];
+	__m256		lanes[4];
+	uint32_t	mask = 0;
+
+	block_sums(block, scan->lut, scan->ngroups, sums);
+	for (int i = 0; i < 4; i++)
+	{
+		lanes[i] = lane_scores(_mm256_cvtepi32_ps(sums[i]), t + i * LANES,
+							   t + FASTSCAN_LANES + i * LANES, &scan->scale);
+		mask |= (uint32_t) _mm256_movemask_ps(_mm256_cmp_ps(lanes[i], threshold,
+															_CMP_GE_OQ)) << (i * LANES);
 	}
+	for (int i = 0; mask != 0 && i < 4; i++)
+		_mm256_storeu_ps(scores + i * LANES, lanes[i]);
+	return mask;
 }
 
 /* Sums over the residuals of every LANES-th element. */
@@ -430,6 +467,7 @@ static const Kernels avx2_table = {
 	.f16_to_f32 = avx2_f16_to_f32,
 	.fastscan_block = avx2_fastscan_block,
 	.edge_scores = avx2_edge_scores,
+	.code_scan_block = avx2_code_scan_block,
 	.edge_residual = avx2_edge_residual,
 };
 

@@ -294,14 +294,15 @@ look_up(__m512i codes, __m512i lut, LaneSums *low, LaneSums *high)
 	lane_sums_add(high, _mm512_shuffle_epi8(lut, high_codes));
 }
 
-static TARGET void
-avx512_fastscan_block(const uint8_t *codes, const uint8_t *lut,
-					  size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+/* The sums of a block, 16 lanes a register. */
+static INLINE void
+block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
+		   __m512i total[2])
 {
 	const __m512i zero = _mm512_setzero_si512();
-	__m512i		low_total = zero;
-	__m512i		high_total = zero;
 
+	total[0] = zero;
+	total[1] = zero;
 	while (ngroups > 0)
 	{
 		size_t		groups = ngroups < FASTSCAN_FLUSH ? ngroups : FASTSCAN_FLUSH;
@@ -322,11 +323,35 @@ avx512_fastscan_block(const uint8_t *codes, const uint8_t *lut,
 			look_up(_mm512_maskz_loadu_epi8(mask, codes),
 					_mm512_maskz_loadu_epi8(mask, lut), &low, &high);
 		}
-		low_total = lane_sums_flush(&low, low_total);
-		high_total = lane_sums_flush(&high, high_total);
+		total[0] = lane_sums_flush(&low, total[0]);
+		total[1] = lane_sums_flush(&high, total[1]);
 	}
-	_mm512_storeu_si512((void *) sums, low_total);
-	_mm512_storeu_si512((void *) (sums + LANES), high_total);
+}
+
+static TARGET void
+avx512_fastscan_block(const uint8_t *codes, const uint8_t *lut,
+					  size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+{
+	__m512i		total[2];
+
+	block_sums(codes, lut, ngroups, total);
+	_mm512_storeu_si512((void *) sums, total[0]);
+	_mm512_storeu_si512((void *) (sums + LANES), total[1]);
+}
+
+/* Scores of 16 lanes, of which t and f are the first. */
+static INLINE __m512
+lane_scores(__m512i sums, const uint16_t *t, const uint16_t *f,
+			const EdgeScale *scale)
+{
+	__m512		residual = _mm512_fmadd_ps(_mm512_cvtepu32_ps(sums),
+										   _mm512_set1_ps(scale->delta),
+										   _mm512_set1_ps(scale->bias));
+	__m512		parallel = _mm512_mul_ps(load_lanes(t, 0, LANES, ELEMENT_F16),
+										 _mm512_set1_ps(scale->qp));
+
+	return _mm512_fmadd_ps(load_lanes(f, 0, LANES, ELEMENT_F16), residual,
+						   parallel);
 }
 
 static TARGET void
@@ -336,21 +361,37 @@ avx512_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 				   const EdgeScale *scale,
 				   float scores[FASTSCAN_LANES])
 {
-	const __m512 qp = _mm512_set1_ps(scale->qp);
-	const __m512 delta = _mm512_set1_ps(scale->delta);
-	const __m512 bias = _mm512_set1_ps(scale->bias);
+	const EdgeScale in = *scale;	/* a copy, which no store changes */
 
 	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
-	{
-		__m512		lane_sums = _mm512_cvtepu32_ps(load64(sums + i));
-		__m512		residual = _mm512_fmadd_ps(lane_sums, delta, bias);
-		__m512		parallel = _mm512_mul_ps(load_lanes(t, i, LANES, ELEMENT_F16),
-											 qp);
-
 		_mm512_storeu_ps(scores + i,
-						 _mm512_fmadd_ps(load_lanes(f, i, LANES, ELEMENT_F16),
-										 residual, parallel));
+						 lane_scores(load64(sums + i), t + i, f + i, &in));
+}
+
+static TARGET uint32_t
+avx512_code_scan_block(const uint8_t *block, const CodeScan *scan,
+					   float scores[FASTSCAN_LANES])
+{
+	const uint16_t *t = (const void *) (block +
+										scan->ngroups * FASTSCAN_GROUP_BYTES);
+	const uint16_t *f = t + FASTSCAN_LANES;
+	const __m512 threshold = _mm512_set1_ps(scan->threshold);
+	__m512i		sums[2];
+	__m512		low;
+	__m512		high;
+	uint32_t	mask;
+
+	block_sums(block, scan->lut, scan->ngroups, sums);
+	low = lane_scores(sums[0], t, f, &scan->scale);
+	high = lane_scores(sums[1], t + LANES, f + LANES, &scan->scale);
+	mask = _mm512_cmp_ps_mask(low, threshold, _CMP_GE_OQ) |
+		(uint32_t) _mm512_cmp_ps_mask(high, threshold, _CMP_GE_OQ) << LANES;
+	if (mask != 0)
+	{
+		_mm512_storeu_ps(scores, low);
+		_mm512_storeu_ps(scores + LANES, high);
 	}
+	return mask;
 }
 
 /* Sums over the residuals of every LANES-th element. */
@@ -412,6 +453,7 @@ avx512_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
 	.f16_to_f32 = avx512_f16_to_f32, \
 	.fastscan_block = avx512_fastscan_block, \
 	.edge_scores = avx512_edge_scores, \
+	.code_scan_block = avx512_code_scan_block, \
 	.edge_residual = avx512_edge_residual
 
 static const Kernels avx512_table = {

@@ -244,12 +244,11 @@ lane_sums_flush(const LaneSums *sums, uint32x4_t total[4])
 	total[3] = vaddw_high_u16(total[3], sums->second);
 }
 
-static void
-neon_fastscan_block(const uint8_t *codes, const uint8_t *lut,
-					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+/* The sums of a block, four lanes a register. */
+static INLINE void
+block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
+		   uint32x4_t total[FASTSCAN_LANES / LANES])
 {
-	uint32x4_t	total[FASTSCAN_LANES / LANES];
-
 	for (int i = 0; i < FASTSCAN_LANES / LANES; i++)
 		total[i] = vdupq_n_u32(0);
 	while (ngroups > 0)
@@ -273,8 +272,29 @@ neon_fastscan_block(const uint8_t *codes, const uint8_t *lut,
 		lane_sums_flush(&low, total);
 		lane_sums_flush(&high, total + 4);
 	}
+}
+
+static void
+neon_fastscan_block(const uint8_t *codes, const uint8_t *lut,
+					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+{
+	uint32x4_t	total[FASTSCAN_LANES / LANES];
+
+	block_sums(codes, lut, ngroups, total);
 	for (int i = 0; i < FASTSCAN_LANES / LANES; i++)
 		vst1q_u8((uint8_t *) (sums + i * LANES), vreinterpretq_u8_u32(total[i]));
+}
+
+/* Scores of four lanes, of which t and f are the first. */
+static INLINE float32x4_t
+lane_scores(uint32x4_t sums, const uint16_t *t, const uint16_t *f,
+			const EdgeScale *scale)
+{
+	float32x4_t residual = vfmaq_n_f32(vdupq_n_f32(scale->bias),
+									   vcvtq_f32_u32(sums), scale->delta);
+	float32x4_t parallel = vmulq_n_f32(load_halves(t), scale->qp);
+
+	return vfmaq_f32(parallel, load_halves(f), residual);
 }
 
 static void
@@ -284,19 +304,46 @@ neon_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 				 const EdgeScale *scale,
 				 float scores[FASTSCAN_LANES])
 {
-	const float32x4_t bias = vdupq_n_f32(scale->bias);
+	const EdgeScale in = *scale;	/* a copy, which no store changes */
 
 	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
 	{
 		uint32x4_t	lanes = vreinterpretq_u32_u8(vld1q_u8((const uint8_t *)
 														  (sums + i)));
-		float32x4_t residual = vfmaq_n_f32(bias, vcvtq_f32_u32(lanes),
-										   scale->delta);
-		float32x4_t parallel = vmulq_n_f32(load_halves(t + i), scale->qp);
 
-		store_floats(scores + i,
-					 vfmaq_f32(parallel, load_halves(f + i), residual));
+		store_floats(scores + i, lane_scores(lanes, t + i, f + i, &in));
 	}
+}
+
+static uint32_t
+neon_code_scan_block(const uint8_t *block, const CodeScan *scan,
+					 float scores[FASTSCAN_LANES])
+{
+	static const uint32_t weights[LANES] = {1, 2, 4, 8};
+	const uint32x4_t bits = vld1q_u32(weights);
+	const float32x4_t threshold = vdupq_n_f32(scan->threshold);
+	const uint16_t *t = (const void *) (block +
+										scan->ngroups * FASTSCAN_GROUP_BYTES);
+	uint32x4_t	sums[FASTSCAN_LANES / LANES];
+	float32x4_t lanes[FASTSCAN_LANES / LANES];
+	uint32x4_t	hits = vdupq_n_u32(0);
+	uint32_t	mask;
+
+	block_sums(block, scan->lut, scan->ngroups, sums);
+	for (int i = 0; i < FASTSCAN_LANES / LANES; i++)
+	{
+		const uint16_t *first = t + i * LANES;
+		uint32x4_t	above;
+
+		lanes[i] = lane_scores(sums[i], first, first + FASTSCAN_LANES,
+							   &scan->scale);
+		above = vandq_u32(vcgeq_f32(lanes[i], threshold), bits);
+		hits = vorrq_u32(hits, vshlq_u32(above, vdupq_n_s32(i * LANES)));
+	}
+	mask = vaddvq_u32(hits);
+	for (int i = 0; mask != 0 && i < FASTSCAN_LANES / LANES; i++)
+		store_floats(scores + i * LANES, lanes[i]);
+	return mask;
 }
 
 /* Sums over the residuals of every LANES-th element. */
@@ -358,6 +405,7 @@ static const Kernels neon_table = {
 	.f16_to_f32 = neon_f16_to_f32,
 	.fastscan_block = neon_fastscan_block,
 	.edge_scores = neon_edge_scores,
+	.code_scan_block = neon_code_scan_block,
 	.edge_residual = neon_edge_residual,
 };
 

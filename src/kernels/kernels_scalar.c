@@ -238,6 +238,22 @@ scalar_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 	}
 }
 
+static uint32_t
+scalar_code_scan_block(const uint8_t *block, const CodeScan *scan,
+					   float scores[FASTSCAN_LANES])
+{
+	const uint16_t *t = (const void *) (block +
+										scan->ngroups * FASTSCAN_GROUP_BYTES);
+	uint32_t	sums[FASTSCAN_LANES];
+	uint32_t	mask = 0;
+
+	scalar_fastscan_block(block, scan->lut, scan->ngroups, sums);
+	scalar_edge_scores(sums, t, t + FASTSCAN_LANES, &scan->scale, scores);
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+		mask |= (uint32_t) (load_f32(scores + i) >= scan->threshold) << i;
+	return mask;
+}
+
 static void
 scalar_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
 					 EdgeOutput *out)
@@ -275,6 +291,7 @@ static const Kernels scalar_table = {
 	.f16_to_f32 = scalar_f16_to_f32,
 	.fastscan_block = scalar_fastscan_block,
 	.edge_scores = scalar_edge_scores,
+	.code_scan_block = scalar_code_scan_block,
 	.edge_residual = scalar_edge_residual,
 };
 

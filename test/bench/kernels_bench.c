@@ -20,6 +20,11 @@
 #define MEMORY_BYTES ((size_t) 256 << 20)
 #define MEASURE_SECONDS 0.05
 
+/* Codes, t and f of a block for 128 dimensions; the pages of an index. */
+#define SCAN_GROUPS 32
+#define SCAN_BYTES (SCAN_GROUPS * FASTSCAN_GROUP_BYTES + 4 * FASTSCAN_LANES)
+#define PAGE_BYTES 8192
+
 /* Inputs and outputs, all in the first-level cache. */
 typedef struct Workspace
 {
@@ -123,6 +128,15 @@ call_edge_scores(const Kernels *k, Workspace *w, size_t n)
 }
 
 static void
+call_code_scan_block(const Kernels *k, Workspace *w, size_t n)
+{
+	const CodeScan scan = {w->lut, n / FASTSCAN_GROUP_DIMS,
+	{0.5f, 0.25f, -3.0f}, 1e30f};
+
+	int_sink = k->code_scan_block(w->block, &scan, w->scores);
+}
+
+static void
 call_edge_residual(const Kernels *k, Workspace *w, size_t n)
 {
 	const EdgeInput edge = {w->codes[0], w->codes[1], 0.5f, 0.4f};
@@ -144,6 +158,7 @@ static const Benchmark benchmarks[] = {
 	{"f16_to_f32", call_f16_to_f32, 2},
 	{"fastscan_block", call_fastscan_block, 8},
 	{"edge_scores", call_edge_scores, 0},
+	{"code_scan_block", call_code_scan_block, 8},
 	{"edge_residual", call_edge_residual, 2},
 };
 
@@ -182,6 +197,83 @@ call_time(const Benchmark *benchmark, const Kernels *k, size_t n)
 			best = (now() - start) * 1e6;
 	}
 	return best;
+}
+
+/* Where blocks lie in memory. */
+typedef struct ScanLayout
+{
+	const char *name;
+	size_t		bytes;
+	size_t		page;			/* 0: no pages */
+	size_t		offset;			/* of the first block of a page */
+	size_t		stride;
+} ScanLayout;
+
+static const ScanLayout scan_layouts[] = {
+	{"256 kB", (size_t) 256 << 10, 0, 0, SCAN_BYTES},
+	{"64 MB", (size_t) 64 << 20, 0, 0, SCAN_BYTES},
+	{"pages, 64 MB", (size_t) 64 << 20, PAGE_BYTES, 280, SCAN_BYTES + 192},
+};
+
+/* Calls the kernel on every block of the layout; returns their number. */
+static size_t
+scan_all(const Kernels *k, const ScanLayout *layout, const uint8_t *memory,
+		 const CodeScan *scan)
+{
+	size_t		page = layout->page == 0 ? layout->bytes : layout->page;
+	size_t		nblocks = 0;
+	uint32_t	hits = 0;
+
+	for (size_t start = 0; start + page <= layout->bytes; start += page)
+	{
+		const uint8_t *block = memory + start + layout->offset;
+		const uint8_t *end = memory + start + page;
+
+		for (; block + layout->stride <= end; block += layout->stride)
+		{
+			hits |= k->code_scan_block(block, scan, work.scores);
+			nblocks++;
+		}
+	}
+	int_sink = hits;
+	return nblocks;
+}
+
+/* Codes a nanosecond of one table and layout: the best of several runs. */
+static double
+scan_speed(const Kernels *k, const ScanLayout *layout)
+{
+	CodeScan	scan = {work.lut, SCAN_GROUPS, {0.0f, 1.0f, 0.0f}, 0.0f};
+	uint8_t    *memory = aligned_alloc(PAGE_BYTES, layout->bytes);
+	double		best = 0;
+	double		end;
+
+	if (memory == NULL)
+		return 0;
+	for (size_t i = 0; i < layout->bytes; i++)
+		memory[i] = (uint8_t) rand() & 0xbb;	/* no half is 2 or above */
+
+	scan.threshold = 2 * 255 * SCAN_GROUPS; /* no score reaches it */
+	end = now() + 8 * MEASURE_SECONDS;
+	do
+	{
+		double		start = now();
+		size_t		nblocks = scan_all(k, layout, memory, &scan);
+		double		speed = nblocks * FASTSCAN_LANES / (now() - start) * 1e-9;
+
+		if (speed > best)
+			best = speed;
+	} while (now() < end);
+	free(memory);
+	return best;
+}
+
+static void
+print_scan_speeds(const Kernels *k)
+{
+	for (size_t i = 0; i < sizeof(scan_layouts) / sizeof(scan_layouts[0]); i++)
+		printf("%-8s code_scan_block, %d groups, %s: %.2f codes/ns\n", k->name,
+			   SCAN_GROUPS, scan_layouts[i].name, scan_speed(k, &scan_layouts[i]));
 }
 
 static void
@@ -252,6 +344,11 @@ main(void)
 					   benchmarks[i].bytes * lengths[l] / ns);
 			}
 		}
+	}
+	for (int t = 0; t < 4; t++)
+	{
+		if (tables[t] != NULL)
+			print_scan_speeds(tables[t]);
 	}
 	print_rotation(128);
 	print_rotation(768);

@@ -597,6 +597,234 @@ test_edge_scores(const Kernels *k)
 	tap_ok(good, "%s: edge_scores", k->name);
 }
 
+/* A block, its scan and scores in the arenas, at random alignments. */
+typedef struct ScanCase
+{
+	uint8_t    *block;
+	uint8_t    *lut;
+	float	   *scores;
+	CodeScan	scan;
+} ScanCase;
+
+static void
+set_lane_halves(ScanCase *c, int lane, uint16_t t, uint16_t f)
+{
+	uint8_t    *halves = c->block + c->scan.ngroups * FASTSCAN_GROUP_BYTES;
+
+	set_half(halves, lane, t);
+	set_half(halves, FASTSCAN_LANES + lane, f);
+}
+
+static void
+set_scale(ScanCase *c, float qp, float delta, float bias)
+{
+	c->scan.scale.qp = qp;
+	c->scan.scale.delta = delta;
+	c->scan.scale.bias = bias;
+}
+
+/* Random codes, entries of lut at least lowest, any t and f but NaN. */
+static ScanCase
+scan_case(size_t ngroups, int lowest)
+{
+	int			shift = random_between(0, ALIGNMENTS - 1);
+	size_t		bytes = ngroups * FASTSCAN_GROUP_BYTES;
+	ScanCase	c;
+
+	c.block = place(0, bytes + 4 * FASTSCAN_LANES, shift);
+	c.lut = place(1, bytes, random_between(0, ALIGNMENTS - 1));
+	c.scores = place(2, sizeof(float) * FASTSCAN_LANES, shift);
+	c.scan.lut = c.lut;
+	c.scan.ngroups = ngroups;
+	set_scale(&c, 0, 1, 0);
+	c.scan.threshold = 0;
+	for (size_t i = 0; i < bytes; i++)
+	{
+		c.block[i] = (uint8_t) random_bits();
+		c.lut[i] = (uint8_t) random_between(lowest, 255);
+	}
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+		set_lane_halves(&c, i, random_bits() & 0xbfff, random_bits() & 0xbfff);
+	return c;
+}
+
+/* The lanes whose number is at least threshold. */
+static uint32_t
+lanes_above(const float *numbers, float threshold)
+{
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+		mask |= (uint32_t) (get_float(numbers, i) >= threshold) << i;
+	return mask;
+}
+
+/*
+ * With t = 0, f = 1, delta = 1 and bias = 0 the scores are the sums and every
+ * table must give the same ones, and the same mask at any threshold.
+ */
+static bool
+scan_sums_right(const Kernels *k, size_t ngroups, int lowest)
+{
+	ScanCase	c = scan_case(ngroups, lowest);
+	uint32_t	sums[FASTSCAN_LANES];
+	float		right[FASTSCAN_LANES];
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+		set_lane_halves(&c, i, 0, 0x3c00);
+	kernels_scalar()->fastscan_block(c.block, c.lut, ngroups, sums);
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+		right[i] = (float) sums[i];
+	for (int i = 0; i < FASTSCAN_LANES + 3; i++)
+	{
+		uint32_t	expected;
+
+		c.scan.threshold = i < FASTSCAN_LANES ? right[i] :
+			i == FASTSCAN_LANES ? -INFINITY :
+			i == FASTSCAN_LANES + 1 ? INFINITY : NAN;
+		expected = lanes_above(right, c.scan.threshold);
+		memset(c.scores, 77, sizeof(right));
+		if (k->code_scan_block(c.block, &c.scan, c.scores) != expected ||
+			(expected != 0 && memcmp(c.scores, right, sizeof(right)) != 0))
+		{
+			printf("# %s: code_scan_block of %zu groups, entries from %d, "
+				   "threshold %g\n", k->name, ngroups, lowest, c.scan.threshold);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* One lane just above, all others just below: the one bit, wherever it is. */
+static bool
+scan_finds_one(const Kernels *k, size_t ngroups)
+{
+	for (int lane = 0; lane < FASTSCAN_LANES; lane++)
+	{
+		ScanCase	c = scan_case(ngroups, 255);
+
+		set_scale(&c, 1, 1, 0);
+		c.scan.threshold = 255.0f * (float) ngroups + 1;
+		for (int i = 0; i < FASTSCAN_LANES; i++)
+			set_lane_halves(&c, i, i == lane ? 0x3c00 : 0, 0x3c00);
+		if (k->code_scan_block(c.block, &c.scan, c.scores) != 1u << lane)
+		{
+			printf("# %s: code_scan_block misses lane %d\n", k->name, lane);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Whether a score is the right one, within the rounding of its terms. */
+static bool
+score_close(const ScanCase *c, int lane, uint32_t sum, float got, float right)
+{
+	const uint8_t *halves = c->block + c->scan.ngroups * FASTSCAN_GROUP_BYTES;
+	const EdgeScale *scale = &c->scan.scale;
+	double		t = half_value(get_half(halves, lane));
+	double		f = half_value(get_half(halves, FASTSCAN_LANES + lane));
+	double		terms;
+
+	terms = fabs(t * scale->qp) + fabs(f * scale->bias) +
+		fabs(f * scale->delta * sum);
+	if (isnan(right) || isinf(right))
+		return isnan(right) ? isnan(got) : got == right;
+	return fabs((double) got - right) <= 8 * FLT_EPSILON * terms + FLT_MIN;
+}
+
+/*
+ * Whether k gives the scores of the scalar table within rounding, and the mask
+ * of its own scores.  Without a bit in the mask, which leaves the scores
+ * unknown, no right score may be above the threshold by more than rounding.
+ */
+static bool
+scan_right(const Kernels *k, ScanCase *c)
+{
+	uint32_t	sums[FASTSCAN_LANES];
+	float		right[FASTSCAN_LANES];
+	uint32_t	mask;
+	bool		good;
+
+	kernels_scalar()->fastscan_block(c->block, c->lut, c->scan.ngroups, sums);
+	kernels_scalar()->code_scan_block(c->block, &c->scan, right);
+	mask = k->code_scan_block(c->block, &c->scan, c->scores);
+	good = mask == 0 || mask == lanes_above(c->scores, c->scan.threshold);
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		float		other = right[i];
+
+		if (mask != 0)
+			other = get_float(c->scores, i);
+		else if (right[i] >= c->scan.threshold)
+			other = c->scan.threshold;
+		good = good && score_close(c, i, sums[i], other, right[i]);
+	}
+	if (!good)
+		printf("# %s: code_scan_block of %zu groups: %g %g %g, threshold %g\n",
+			   k->name, c->scan.ngroups, c->scan.scale.qp, c->scan.scale.delta,
+			   c->scan.scale.bias, c->scan.threshold);
+	return good;
+}
+
+/* Scales of either sign, at the threshold of one of the scores. */
+static bool
+scan_scores_right(const Kernels *k)
+{
+	ScanCase	c = scan_case(random_between(0, 100), 0);
+	float		right[FASTSCAN_LANES];
+
+	set_scale(&c, random_float() * 10, random_float(), random_float() * 100);
+	kernels_scalar()->code_scan_block(c.block, &c.scan, right);
+	c.scan.threshold = right[random_between(0, FASTSCAN_LANES - 1)];
+	return scan_right(k, &c);
+}
+
+/* Any bits as t and f, many infinities and NaNs, and extreme scales. */
+static bool
+scan_extremes_right(const Kernels *k)
+{
+	const float extremes[] = {0.0f, 1.0f, -1.0f, FLT_TRUE_MIN, -FLT_MIN, 1e20f,
+	-1e20f, INFINITY, -INFINITY, NAN};
+	ScanCase	c = scan_case(random_between(0, 100), random_between(0, 255));
+
+	set_scale(&c, extremes[random_between(0, 9)],
+			  extremes[random_between(0, 9)], extremes[random_between(0, 9)]);
+	c.scan.threshold = extremes[random_between(0, 9)];
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		int			kind = random_between(0, 3);
+
+		set_lane_halves(&c, i, random_bits() | (kind == 1 ? 0x7c00 : 0),
+						kind == 2 ? 0x7c00 : random_bits());
+	}
+	return scan_right(k, &c);
+}
+
+static void
+test_code_scan(const Kernels *k)
+{
+	const size_t larger[] = {1023, 1024, 1025, 1027, 2048, 4099, 65793};
+	bool		sums = true,
+				scores = true,
+				extremes = true;
+
+	for (size_t n = 0; sums && n <= 530; n++)
+		sums = scan_sums_right(k, n, 0) && scan_sums_right(k, n, 255) &&
+			scan_sums_right(k, n, 254) && scan_finds_one(k, n);
+	for (size_t i = 0; sums && i < sizeof(larger) / sizeof(larger[0]); i++)
+		sums = scan_sums_right(k, larger[i], 0) &&
+			scan_sums_right(k, larger[i], 255);
+	for (int i = 0; i < 20000; i++)
+	{
+		scores = scores && scan_scores_right(k);
+		extremes = extremes && scan_extremes_right(k);
+	}
+	tap_ok(sums, "%s: code_scan_block, exact sums and masks", k->name);
+	tap_ok(scores, "%s: code_scan_block, scores and their mask", k->name);
+	tap_ok(extremes, "%s: code_scan_block, NaNs and infinities", k->name);
+}
+
 /* Whether sy * y is above tp * p when only the latter is rounded. */
 static bool
 residual_above(float sy, int8_t y, float tp, int8_t p)
@@ -776,6 +1004,7 @@ test_table(const Kernels *k)
 	test_half_arrays(k);
 	test_fastscan(k);
 	test_edge_scores(k);
+	test_code_scan(k);
 	test_edge_residual(k);
 }
 
