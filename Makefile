@@ -11,7 +11,8 @@ OBJS += src/base/guc.o
 OBJS += src/kernels/kernels_choose.o src/kernels/kernels_scalar.o \
 	src/kernels/kernels_avx2.o src/kernels/kernels_avx512.o \
 	src/kernels/kernels_neon.o
-OBJS += src/linalg/rotation.o src/linalg/blas.o
+OBJS += src/linalg/rotation.o src/linalg/blas.o src/linalg/kmeans.o \
+	src/linalg/kmeans_assign.o src/linalg/kmeans_seed.o
 OBJS += src/vector/vector_io.o src/vector/vector_ops.o \
 	src/vector/vector_distance.o src/vector/vector_cast.o \
 	src/vector/vector_agg.o

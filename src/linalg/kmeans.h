@@ -34,6 +34,8 @@ typedef struct KmeansAssigner KmeansAssigner;
 extern KmeansAssigner *kmeans_assigner_create(const float *centroids, int k,
 											  int dim);
 
+extern void kmeans_assigner_free(KmeansAssigner *assigner);
+
 /* labels[n] becomes the nearest centroid of each point. */
 extern void kmeans_assign(KmeansAssigner *assigner, const float *points, int n,
 						  int *labels);

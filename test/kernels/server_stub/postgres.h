@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef int64_t int64;
 typedef uint32_t uint32;
 typedef uint64_t uint64;
 typedef size_t Size;
@@ -24,7 +25,13 @@ typedef size_t Size;
 #define FLEXIBLE_ARRAY_MEMBER
 #define Assert(condition) assert(condition)
 
+#define Min(x, y) ((x) < (y) ? (x) : (y))
+#define Max(x, y) ((x) > (y) ? (x) : (y))
+
 #define palloc(size) malloc(size)
+#define palloc0(size) calloc(1, size)
+#define palloc_extended(size, flags) malloc(size)
+#define MCXT_ALLOC_HUGE 0x01
 #define pstrdup(string) strdup(string)
 #define pfree(pointer) free(pointer)
 
