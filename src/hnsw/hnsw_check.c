@@ -249,8 +249,8 @@ check_edge(IndexCheck *check, NodeAddr addr, const GraphNode *node, int lane)
 }
 
 /*
- * Follow the postings of a node.  No posting may be met twice: it would be in
- * two chains, or the chain would go round.
+ * Follow the postings of a node, which is their owner.  No posting may be met
+ * twice: it would be in two chains, or the chain would go round.
  */
 static void
 check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
@@ -261,6 +261,7 @@ check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
 	while (next != INVALID_NODE_ADDR)
 	{
 		NodeAddr	addr = next;
+		NodeAddr	owner = node;
 		const Posting *posting;
 
 		CHECK_FOR_INTERRUPTS();
@@ -281,11 +282,22 @@ check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
 		}
 		addr_set_add(check->chained, addr);
 		posting = (const Posting *) store->ops->read(store, addr);
-		next = posting->kind == SLOT_POSTING ? posting->next : INVALID_NODE_ADDR;
+		next = INVALID_NODE_ADDR;
 		if (posting->kind == SLOT_POSTING)
+		{
+			next = posting->next;
+			owner = posting->owner;
 			check_rows_add(check, addr, node, posting->tids,
 						   Min(posting->ntids, store->layout.posting_tids));
+		}
 		store->ops->read_end(store);
+		if (owner != node)
+		{
+			check_standby(check);
+			check_fault(check, from,
+						"it is followed by block %u slot %d, which belongs to another node",
+						node_addr_block(addr), node_addr_slot(addr));
+		}
 		from = addr;
 	}
 }

@@ -336,27 +336,29 @@ entry_set_read(Relation index, const HnswMeta *meta)
 /*
  * The backend's copy of the set, read anew where the metapage says that it
  * has changed.  It may go away with the next relation cache invalidation:
- * use it at once.
+ * use it at once.  An error while it is read leaves nothing in the relation
+ * cache's memory.
  */
 const EntrySet *
 entry_set_cached(Relation index, const HnswMeta *meta)
 {
 	EntrySet   *set = index->rd_amcache;
+	EntrySet   *fresh;
+	Size		size;
 
 	if (set != NULL && set->version == meta->entry_version &&
 		set->n == meta->nentries)
 		return set;
-	if (set != NULL)
+	fresh = entry_set_read(index, meta);
+	if (index->rd_amcache != NULL)
 	{
+		pfree(index->rd_amcache);
 		index->rd_amcache = NULL;
-		pfree(set);
 	}
-	{
-		MemoryContext old = MemoryContextSwitchTo(index->rd_indexcxt);
-
-		set = entry_set_read(index, meta);
-		MemoryContextSwitchTo(old);
-	}
+	size = entry_set_size(fresh->n, fresh->padded_dim);
+	set = MemoryContextAlloc(index->rd_indexcxt, size);
+	memcpy(set, fresh, size);
+	pfree(fresh);
 	index->rd_amcache = set;
 	return set;
 }

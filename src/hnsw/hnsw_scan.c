@@ -214,16 +214,20 @@ scan_start(IndexScanDesc scan, HnswScan *so)
 
 /* ----- finding rows ----- */
 
-/* Add a node's heap rows to the rows found. */
+/*
+ * Add a node's heap rows to the rows found.  A posting that VACUUM has freed
+ * since may be another node's by now, and so may all that follow it.
+ */
 static void
-scan_add_rows(HnswScan *so, const GraphNode *node, float ip, float key)
+scan_add_rows(HnswScan *so, const Visit *visit)
 {
-	ScoredVector scored = {ip, node->norm, node->err, so->query_norm};
+	const GraphNode *node = &visit->header;
+	ScoredVector scored = {visit->ip, node->norm, node->err, so->query_norm};
 	GraphStore *store = &so->store.base;
 	FoundRow	row;
 	NodeAddr	next = node->posting;
 
-	row.key = key;
+	row.key = visit->key;
 	row.bound = metric_lower_bound((Metric) so->meta.metric, &scored);
 	for (int i = 0; i < node->ntids; i++)
 	{
@@ -235,7 +239,7 @@ scan_add_rows(HnswScan *so, const GraphNode *node, float ip, float key)
 		const Posting *posting = (const Posting *) store->ops->read(store, next);
 
 		next = INVALID_NODE_ADDR;
-		if (posting->kind == SLOT_POSTING)
+		if (posting->kind == SLOT_POSTING && posting->owner == visit->addr)
 		{
 			for (int i = 0; i < posting->ntids; i++)
 			{
@@ -258,14 +262,13 @@ scan_visit(HnswScan *so)
 	if (!graph_search_step(so->search, &visit, NULL))
 		return false;
 	if (visit.header.kind == SLOT_NODE)
-		scan_add_rows(so, &visit.header, visit.ip, visit.key);
+		scan_add_rows(so, &visit);
 	return true;
 }
 
 /* Copy the nodes of a page that have not been visited; returns their number. */
 static int
-sweep_page(IndexScanDesc scan, HnswScan *so, BlockNumber block, GraphNode *nodes,
-		   float *ips)
+sweep_page(IndexScanDesc scan, HnswScan *so, BlockNumber block, Visit *visits)
 {
 	const NodeLayout *layout = &so->store.base.layout;
 	Buffer		buffer = ReadBuffer(scan->indexRelation, block);
@@ -279,14 +282,20 @@ sweep_page(IndexScanDesc scan, HnswScan *so, BlockNumber block, GraphNode *nodes
 			const GraphNode *node = (const GraphNode *)
 			(page_content(page) + slot * layout->node_size);
 
+			NodeAddr	addr = node_addr(block, slot);
+			Visit	   *visit = &visits[n];
+
 			if (node->kind != SLOT_NODE ||
-				!graph_search_mark(so->search, node_addr(block, slot)))
+				!graph_search_mark(so->search, addr))
 				continue;
-			nodes[n] = *node;
-			ips[n++] = node->scale *
+			visit->addr = addr;
+			visit->header = *node;
+			visit->ip = node->scale *
 				kernels->dot_f32_i8(so->query->x, node_own(layout, node),
 									layout->padded_dim) +
 				node_fine_ip(layout, node, so->query->x);
+			visit->key = 0.0f;
+			n++;
 		}
 	UnlockReleaseBuffer(buffer);
 	return n;
@@ -297,16 +306,15 @@ static void
 scan_sweep(IndexScanDesc scan, HnswScan *so)
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(scan->indexRelation);
-	GraphNode	nodes[1 << NODE_SLOT_BITS];
-	float		ips[1 << NODE_SLOT_BITS];
+	Visit		visits[1 << NODE_SLOT_BITS];
 
 	for (BlockNumber block = HNSW_META_BLOCK + 1; block < nblocks; block++)
 	{
-		int			n = sweep_page(scan, so, block, nodes, ips);
+		int			n = sweep_page(scan, so, block, visits);
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < n; i++)
-			scan_add_rows(so, &nodes[i], ips[i], 0.0f);
+			scan_add_rows(so, &visits[i]);
 	}
 	so->swept = true;
 }

@@ -296,6 +296,15 @@ my @faults = (
 		return place($n->[0]) . ': it is followed by '
 		  . place($other->[0]) . ', which is no posting';
 	} ],
+	[ 'posting_owner', sub {
+		my ($f) = @_;
+		my $n = chained_node($f);
+		my $first = get($f, $n->[1] + 16, 'V');
+		my ($p) = grep { $_->[0] == $first } slots($f, SLOT_POSTING);
+		put($f, $p->[1] + 8, 'V', (slots($f, SLOT_NODE))[20][0]);
+		return place($n->[0]) . ': it is followed by '
+		  . place($first) . ', which belongs to another node';
+	} ],
 	[ 'row_missing', sub {
 		my ($f) = @_;
 		my $n = (slots($f, SLOT_NODE))[20];
@@ -338,6 +347,12 @@ my @faults = (
 		my $n = (slots($f, SLOT_NODE))[20];
 		put($f, $n->[1] + 12, 'f<', 5);
 		return qr/${\place($n->[0])}: it holds another vector than heap row/;
+	} ],
+	[ 'entry_page', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_ENTRY))[0];
+		put($f, $block * BLOCK + TAG, 'v', 0x1234);
+		return "has a page of another kind at block $block";
 	} ],
 	[ 'entry_address', sub {
 		my ($f) = @_;
@@ -439,6 +454,30 @@ like(
 my ($rc, $out, $err) =
   $node->psql('postgres', q{SELECT recsys.index_stats('i_slot_kind')});
 like($err, qr/has a slot of unknown kind 77/, 'index_stats reports an unknown slot');
+
+# A scan meets a posting that has gone to another node: of the 600 rows of the
+# vector it returns the six that the node itself holds.
+is( $node->safe_psql('postgres', q{
+		SELECT recsys.index_recall('i_posting_owner',
+			ARRAY['[1,2,3,4,5,6,7,8]']::vector[], 600)}),
+	'0.01', "a scan does not follow another node's postings");
+
+# Entries that cannot be read leave nothing behind in the backend's memory.
+like(
+	$node->safe_psql('postgres', q{
+		DO $$
+		BEGIN
+			FOR i IN 1 .. 20 LOOP
+				BEGIN
+					PERFORM recsys.index_recall('i_entry_page', 1, 1);
+					RAISE 'no error';
+				EXCEPTION WHEN index_corrupted THEN
+				END;
+			END LOOP;
+		END $$;
+		SELECT sum(total_bytes) FROM pg_backend_memory_contexts
+		WHERE name = 'index info' AND ident = 'i_entry_page'}),
+	qr/^\d{1,5}$/, 'failed scans leave no memory in the relation cache');
 
 # ---- a standby: its own copies are damaged, not the primary's
 
