@@ -6,13 +6,13 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use HnswTest;
+use IndexTest;
 
 SKIP:
 {
 	my $dir = data_dir('gowalla')
 	  or skip 'NO DATA: the folder ../shared/data/gowalla is missing', 1;
-	my $node = hnsw_node('gowalla');
+	my $node = index_node('gowalla');
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION recsys');
 	load_set($node, $dir, '<#>', [ 10, 100, 1000 ],
@@ -52,7 +52,7 @@ SKIP:
 {
 	my $dir = data_dir('bigann10k')
 	  or skip 'NO DATA: the folder ../shared/data/bigann10k is missing', 1;
-	my $node = hnsw_node('bigann');
+	my $node = index_node('bigann');
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION recsys');
 	load_set($node, $dir, '<->', [ 10, 100 ],

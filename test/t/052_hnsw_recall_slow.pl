@@ -7,7 +7,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use HnswTest;
+use IndexTest;
 
 my %bound = (10 => 0.98, 100 => 0.97, 1000 => 0.95);
 my ($node, %built);
@@ -35,7 +35,7 @@ SKIP:
 {
 	my $dir = data_dir('gowalla')
 	  or skip 'NO DATA: the folder ../shared/data/gowalla is missing', 1;
-	$node = hnsw_node('gowalla_slow');
+	$node = index_node('gowalla_slow');
 	$node->append_conf('postgresql.conf', 'fsync = off');
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION recsys');

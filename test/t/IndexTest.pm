@@ -1,5 +1,6 @@
-# What the tests of recsys_hnsw share: data sets, recall, checks of an index.
-package HnswTest;
+# What the tests of the index access methods share: data sets, recall, builds,
+# checks of an index.
+package IndexTest;
 
 use strict;
 use warnings;
@@ -9,9 +10,10 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 
-our @EXPORT = qw(data_dir hnsw_node load_set set_recall index_reads
-  create_noise check_whole session finish);
+our @EXPORT = qw(data_dir index_node load_set set_recall index_reads
+  create_noise check_whole check_passes session finish watch_build cancel_builds);
 
 # The folder of a data set beside the project, or undef where it is missing.
 sub data_dir
@@ -23,7 +25,7 @@ sub data_dir
 
 # A server that counts its buffer accesses one test at a time: nothing runs in
 # the background, and no setting of the extension is touched.
-sub hnsw_node
+sub index_node
 {
 	my ($name, %param) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
@@ -248,13 +250,77 @@ sub finish
 	return $done;
 }
 
+sub check_passes
+{
+	my ($node, $index, $name) = @_;
+	my ($status, $stdout, $stderr) =
+	  $node->psql('postgres', "SELECT recsys.check_index('$index')");
+	is($stderr, '', "$name: check_index passes");
+	return;
+}
+
+# Run a CREATE INDEX and watch it from a second session: the phases that were
+# seen, whether tuples were counted in a phase that matches $counted, and what
+# the statement said.
+sub watch_build
+{
+	my ($node, $sql, $counted) = @_;
+	my $session = session($node, $sql);
+	my (%phases, $progress);
+	for (1 .. 2000)
+	{
+		my ($phase, $done, $total) = split /\|/, $node->safe_psql('postgres',
+			'SELECT phase, tuples_done, tuples_total FROM pg_stat_progress_create_index');
+		last if !defined $phase && %phases;
+		next if !defined $phase;
+		$phases{$phase} = 1;
+		$progress = 1 if $phase =~ $counted && $done > 0 && $done <= $total;
+	}
+	finish($session);
+	return (join(', ', sort keys %phases), $progress, ${ $session->{out} });
+}
+
+# Cancel a build after each of so many milliseconds, under each of some settings:
+# it ends soon, and leaves no worker and no file.  The build must not be done
+# within half of these times.
+sub cancel_builds
+{
+	my ($node, $create, $settings, @after) = @_;
+	my $count = "SELECT count(*) FROM pg_ls_dir('base/' ||
+		(SELECT oid FROM pg_database WHERE datname = current_database()))";
+	my $files = $node->safe_psql('postgres', $count);
+	my ($cancelled, $slowest) = (0, 0);
+	for my $set (@$settings)
+	{
+		for my $after (@after)
+		{
+			my $begin = time();
+			my ($status, $stdout, $stderr) = $node->psql('postgres',
+				"BEGIN; SET LOCAL client_min_messages = warning; $set
+				SET LOCAL statement_timeout = $after; $create; ROLLBACK");
+			next if $stderr eq '';
+			like($stderr, qr/canceling statement due to statement timeout/,
+				"cancelled after $after ms");
+			my $late = time() - $begin - $after / 1000;
+			$slowest = $late if $late > $slowest;
+			$cancelled++;
+		}
+	}
+	cmp_ok($cancelled, '>=', @$settings * @after / 2, 'builds were cancelled');
+	cmp_ok($slowest, '<', 1.5, 'a cancel takes effect soon');
+	ok($node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'parallel worker'"),
+		'no worker is left');
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	cmp_ok($node->safe_psql('postgres', $count), '<=', $files + 3, 'no files are left');
+	return;
+}
+
 # The index passes recsys.check_index, and all rows are found by it.
 sub check_whole
 {
 	my ($node, $table, $index, $name) = @_;
-	my ($status, $stdout, $stderr) =
-	  $node->psql('postgres', "SELECT recsys.check_index('$index')");
-	is($stderr, '', "$name: check_index passes");
+	check_passes($node, $index, $name);
 	is($node->safe_psql('postgres', "SELECT check_rows('$table')"),
 		'whole', "$name: every row is found by the index");
 	return;
