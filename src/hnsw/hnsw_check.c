@@ -5,7 +5,7 @@
  *
  * A ShareLock on the table keeps writers and VACUUM out for as long as it
  * takes, since most of what is checked holds between pages.  On a standby no
- * such lock can be had; see check_standby.
+ * such lock can be had; see index_check_standby.
  *
  * The first pass looks at each page by itself and notes what its slots are.
  * The second follows the edges and the chains of postings, and collects the
@@ -20,14 +20,9 @@
 
 #include <math.h>
 
-#include "access/htup_details.h"
-#include "access/xact.h"
-#include "access/xlog.h"
-#include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "hnsw/hnsw.h"
@@ -35,35 +30,9 @@
 
 /* ----- faults ----- */
 
-void
-check_fault(const IndexCheck *check, NodeAddr addr, const char *format,...)
-{
-	StringInfoData text;
-	va_list		args;
-
-	initStringInfo(&text);
-	for (;;)
-	{
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&text, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&text, needed);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("index \"%s\" is corrupted at block %u slot %d: %s",
-					RelationGetRelationName(check->inspection.access.index),
-					node_addr_block(addr), node_addr_slot(addr), text.data),
-			 errhint("REINDEX the index.")));
-}
-
 /* A fault of the metapage. */
 static void
-check_meta_fault(const IndexCheck *check, const char *what)
+check_meta_fault(const HnswCheck *check, const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INDEX_CORRUPTED),
@@ -73,29 +42,10 @@ check_meta_fault(const IndexCheck *check, const char *what)
 			 errhint("REINDEX the index.")));
 }
 
-/*
- * Called before a fault is raised that two pages show only together: error
- * where this is a standby and replay has moved on, so that it may be no fault.
- * A false one takes at least two records, so the first of them has been
- * replayed whole.
- */
-void
-check_standby(const IndexCheck *check)
-{
-	if (!RecoveryInProgress() ||
-		GetXLogReplayRecPtr(NULL) == check->replayed)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("index \"%s\" cannot be checked while replay changes it",
-					RelationGetRelationName(check->inspection.access.index)),
-			 errhint("Pause replay with pg_wal_replay_pause(), or check on the primary.")));
-}
-
 /* ----- each page by itself ----- */
 
 static void
-check_meta(IndexCheck *check)
+check_meta(HnswCheck *check)
 {
 	const HnswMeta *meta = &check->inspection.meta;
 
@@ -135,7 +85,7 @@ all_finite(const uint16 *numbers, int n)
 }
 
 static void
-check_node(IndexCheck *check, NodeAddr addr, const GraphNode *node)
+check_node(HnswCheck *check, NodeAddr addr, const GraphNode *node)
 {
 	const NodeLayout *layout = &check->inspection.layout;
 	float		length;
@@ -159,7 +109,7 @@ check_node(IndexCheck *check, NodeAddr addr, const GraphNode *node)
 }
 
 static void
-check_slot(IndexCheck *check, NodeAddr addr, const GraphNode *slot)
+check_slot(HnswCheck *check, NodeAddr addr, const GraphNode *slot)
 {
 	const Posting *posting = (const Posting *) slot;
 
@@ -184,7 +134,7 @@ check_slot(IndexCheck *check, NodeAddr addr, const GraphNode *slot)
 }
 
 static void
-check_pages(IndexCheck *check)
+check_pages(HnswCheck *check)
 {
 	Inspection *inspection = &check->inspection;
 
@@ -205,7 +155,7 @@ check_pages(IndexCheck *check)
 
 /* What a slot is that should be a node. */
 static const char *
-describe_slot(const IndexCheck *check, NodeAddr addr)
+describe_slot(const HnswCheck *check, NodeAddr addr)
 {
 	if (!inspection_holds(&check->inspection, addr))
 		return "which does not exist";
@@ -219,7 +169,7 @@ describe_slot(const IndexCheck *check, NodeAddr addr)
  * were made for.  An edge that outlived its node would lead to another one.
  */
 static void
-check_edge(IndexCheck *check, NodeAddr addr, const GraphNode *node, int lane)
+check_edge(HnswCheck *check, NodeAddr addr, const GraphNode *node, int lane)
 {
 	const NodeLayout *layout = &check->inspection.layout;
 	const NodeAddr *addrs = node_addrs(layout, node);
@@ -234,14 +184,14 @@ check_edge(IndexCheck *check, NodeAddr addr, const GraphNode *node, int lane)
 	if (!inspection_holds(&check->inspection, to) ||
 		!addr_set_has(check->nodes, to))
 	{
-		check_standby(check);
+		index_check_standby(&check->base);
 		check_fault(check, addr, "edge %d leads to block %u slot %d, %s",
 					lane, node_addr_block(to), node_addr_slot(to),
 					describe_slot(check, to));
 	}
 	if (node_norms(layout, node)[lane] != check->lengths[to])
 	{
-		check_standby(check);
+		index_check_standby(&check->base);
 		check_fault(check, addr,
 					"edge %d was made for another node than that at block %u slot %d",
 					lane, node_addr_block(to), node_addr_slot(to));
@@ -253,7 +203,7 @@ check_edge(IndexCheck *check, NodeAddr addr, const GraphNode *node, int lane)
  * twice: it would be in two chains, or the chain would go round.
  */
 static void
-check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
+check_chain(HnswCheck *check, NodeAddr node, NodeAddr next)
 {
 	GraphStore *store = &check->store.base;
 	NodeAddr	from = node;
@@ -268,14 +218,14 @@ check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
 		if (!inspection_holds(&check->inspection, addr) ||
 			!addr_set_has(check->postings, addr))
 		{
-			check_standby(check);
+			index_check_standby(&check->base);
 			check_fault(check, from,
 						"it is followed by block %u slot %d, which is no posting",
 						node_addr_block(addr), node_addr_slot(addr));
 		}
 		if (addr_set_has(check->chained, addr))
 		{
-			check_standby(check);
+			index_check_standby(&check->base);
 			check_fault(check, from,
 						"it is followed by block %u slot %d, which follows another",
 						node_addr_block(addr), node_addr_slot(addr));
@@ -287,13 +237,14 @@ check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
 		{
 			next = posting->next;
 			owner = posting->owner;
-			check_rows_add(check, addr, node, posting->tids,
-						   Min(posting->ntids, store->layout.posting_tids));
+			index_check_add_rows(&check->base, node_place(addr),
+								 node_place(node), posting->tids,
+								 Min(posting->ntids, store->layout.posting_tids));
 		}
 		store->ops->read_end(store);
 		if (owner != node)
 		{
-			check_standby(check);
+			index_check_standby(&check->base);
 			check_fault(check, from,
 						"it is followed by block %u slot %d, which belongs to another node",
 						node_addr_block(addr), node_addr_slot(addr));
@@ -304,7 +255,7 @@ check_chain(IndexCheck *check, NodeAddr node, NodeAddr next)
 
 /* Follow the edges of all nodes and the chains of those that have rows. */
 static void
-check_links(IndexCheck *check)
+check_links(HnswCheck *check)
 {
 	Inspection *inspection = &check->inspection;
 
@@ -328,8 +279,9 @@ check_links(IndexCheck *check)
 					check_edge(check, addr, node, lane);
 			if (node->kind != SLOT_NODE)
 				continue;
-			check_rows_add(check, addr, addr, node->tids,
-						   Min(node->ntids, NODE_INLINE_TIDS));
+			index_check_add_rows(&check->base, node_place(addr),
+								 node_place(addr), node->tids,
+								 Min(node->ntids, NODE_INLINE_TIDS));
 			check_chain(check, addr, node->posting);
 		}
 	}
@@ -338,10 +290,10 @@ check_links(IndexCheck *check)
 /* ----- the entry set ----- */
 
 static void
-check_entry_fault(const IndexCheck *check, int entry, NodeAddr addr,
+check_entry_fault(const HnswCheck *check, int entry, NodeAddr addr,
 				  const char *what)
 {
-	check_standby(check);
+	index_check_standby(&check->base);
 	ereport(ERROR,
 			(errcode(ERRCODE_INDEX_CORRUPTED),
 			 errmsg("index \"%s\" has an entry %d to block %u slot %d, %s",
@@ -352,7 +304,7 @@ check_entry_fault(const IndexCheck *check, int entry, NodeAddr addr,
 
 /* Whether an entry's own vector is that of its node. */
 static bool
-entry_agrees(IndexCheck *check, const EntrySet *set, int i)
+entry_agrees(HnswCheck *check, const EntrySet *set, int i)
 {
 	GraphStore *store = &check->store.base;
 	const Entry *entry = &set->entries[i];
@@ -367,7 +319,7 @@ entry_agrees(IndexCheck *check, const EntrySet *set, int i)
 }
 
 static void
-check_entries(IndexCheck *check)
+check_entries(HnswCheck *check)
 {
 	Inspection *inspection = &check->inspection;
 	EntrySet   *set = entry_set_read(inspection->access.index,
@@ -397,46 +349,15 @@ check_entries(IndexCheck *check)
 
 /* ----- the check ----- */
 
-/*
- * Begin with the open index, and take the snapshot whose rows must be found.
- * A snapshot of an older transaction may see rows that the index need not
- * hold.
- */
-static void
-check_begin(IndexCheck *check, const IndexAccess *access)
-{
-	Relation	index = access->index;
-
-	inspection_begin(&check->inspection, access);
-	check->snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	if (IsolationUsesXactSnapshot() && index->rd_index->indcheckxmin &&
-		!TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
-							   check->snapshot->xmin))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("index \"%s\" is too new for this transaction",
-						RelationGetRelationName(index)),
-				 errhint("Check it in a new transaction.")));
-	if (access->lockmode != ShareLock)	/* on a standby */
-	{
-		/*
-		 * what the snapshot sees has been replayed by now, the index's part
-		 * of it too
-		 */
-		check->replayed = GetXLogReplayRecPtr(NULL);
-		inspection_refresh(&check->inspection);
-	}
-	check->heap_blocks = RelationGetNumberOfBlocks(access->heap);
-}
-
 /* See IndexMethod. */
 void
 hnsw_check(const IndexAccess *access)
 {
-	IndexCheck *check = palloc0(sizeof(IndexCheck));
+	HnswCheck  *check = palloc0(sizeof(HnswCheck));
 	Size		nslots;
 
-	check_begin(check, access);
+	index_check_begin(&check->base, access);
+	inspection_begin(&check->inspection, access);
 	check_meta(check);
 	nslots = mul_size(check->inspection.nblocks, 1 << NODE_SLOT_BITS);
 	check->nodes = addr_set_create(&check->inspection);
@@ -450,9 +371,9 @@ hnsw_check(const IndexAccess *access)
 		check_links(check);
 		check_entries(check);
 	}
-	check_rows_heap(check);
+	check_rows(check);
 	if (check->inspection.meta.dim > 0)
 		page_store_close(&check->store);
-	UnregisterSnapshot(check->snapshot);
 	inspection_end(&check->inspection);
+	index_check_end(&check->base);
 }

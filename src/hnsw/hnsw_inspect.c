@@ -11,8 +11,9 @@
 
 #include "hnsw/hnsw_inspect.h"
 
-void
-inspection_refresh(Inspection *inspection)
+/* Read the size of the file and the metapage. */
+static void
+inspection_read_meta(Inspection *inspection)
 {
 	Relation	index = inspection->access.index;
 
@@ -43,7 +44,7 @@ inspection_begin(Inspection *inspection, const IndexAccess *access)
 	memset(inspection, 0, sizeof(Inspection));
 	inspection->access = *access;
 	inspection->strategy = GetAccessStrategy(BAS_BULKREAD);
-	inspection_refresh(inspection);
+	inspection_read_meta(inspection);
 }
 
 void

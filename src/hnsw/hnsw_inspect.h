@@ -23,8 +23,6 @@ typedef struct Inspection
 extern void inspection_begin(Inspection *inspection,
 							 const IndexAccess *access);
 
-/* Read the size of the file and the metapage again. */
-extern void inspection_refresh(Inspection *inspection);
 extern void inspection_end(Inspection *inspection);
 
 /*

@@ -211,23 +211,6 @@ stats_collect(GraphStats *stats)
 	stats_count_lost(stats);
 }
 
-/* Open the index; error where it is of another access method. */
-static void
-stats_open(IndexAccess *access, Oid index_oid)
-{
-	const IndexMethod *method;
-
-	index_access_open(access, index_oid, INDEX_RIGHT_STATS, AccessShareLock);
-	method = index_method_of(access->index);
-	if (method == NULL || method->build != hnsw_build)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an index of access method recsys_hnsw",
-						RelationGetRelationName(access->index)),
-				 method == NULL ? 0 :
-				 errhint("Use %s.", method->stats_function)));
-}
-
 /* The columns of index_stats, in their order. */
 enum
 {
@@ -265,7 +248,9 @@ recsys_index_stats(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
 		desc->natts != STAT_NCOLUMNS)
 		elog(ERROR, "index_stats is declared with other columns");
-	stats_open(&access, PG_GETARG_OID(0));
+	index_access_open(&access, PG_GETARG_OID(0), INDEX_RIGHT_STATS,
+					  AccessShareLock);
+	index_method_expect(access.index, hnsw_build);
 	inspection_begin(&stats->inspection, &access);
 	stats_collect(stats);
 	nblocks = stats->inspection.nblocks;

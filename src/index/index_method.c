@@ -27,13 +27,34 @@ index_method_register(const IndexMethod *method)
 	methods[nmethods++] = method;
 }
 
+static const IndexMethod *
+index_method_by_build(ambuild_function build)
+{
+	for (int i = 0; i < nmethods; i++)
+		if (build == methods[i]->build)
+			return methods[i];
+	return NULL;
+}
+
 const IndexMethod *
 index_method_of(Relation index)
 {
-	for (int i = 0; i < nmethods; i++)
-		if (index->rd_indam->ambuild == methods[i]->build)
-			return methods[i];
-	return NULL;
+	return index_method_by_build(index->rd_indam->ambuild);
+}
+
+void
+index_method_expect(Relation index, ambuild_function build)
+{
+	const IndexMethod *method = index_method_of(index);
+
+	if (method != NULL && method->build == build)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("\"%s\" is not an index of access method %s",
+					RelationGetRelationName(index),
+					index_method_by_build(build)->name),
+			 method == NULL ? 0 : errhint("Use %s.", method->stats_function)));
 }
 
 /* The methods' names, joined by "or". */

@@ -29,4 +29,7 @@ extern void index_method_register(const IndexMethod *method);
 /* The method of an open index, or NULL where it is none of ours. */
 extern const IndexMethod *index_method_of(Relation index);
 
+/* Error unless an open index is of the method with that build. */
+extern void index_method_expect(Relation index, ambuild_function build);
+
 #endif							/* RECSYS_INDEX_METHOD_H */
