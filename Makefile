@@ -33,6 +33,7 @@ OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
 	src/hnsw/hnsw_arena.o src/hnsw/hnsw_entry_build.o src/hnsw/hnsw_flush.o \
 	src/hnsw/hnsw_parallel.o src/hnsw/hnsw_vacuum.o \
 	src/hnsw/hnsw_repair.o src/hnsw/hnsw_entry_repair.o
+OBJS += src/ivfpq/ivf_codebook.o src/ivfpq/ivf_codebook_train.o
 
 HDRS = $(wildcard src/*.h src/*/*.h)
 

@@ -21,6 +21,10 @@ typedef struct Codebook
 	int			nsub;
 	int			subdim;
 	float	   *words;			/* nsub x 16 x subdim, float16 values */
+
+	/* what codebook_words_changed derives from the words */
+	float	   *columns;		/* nsub x subdim x 16 */
+	float	   *half_norms;		/* nsub x 16: |word|^2 / 2 */
 } Codebook;
 
 /* How a query's table of look-ups becomes an inner product. */
@@ -30,17 +34,32 @@ typedef struct CodebookScale
 	float		bias;
 } CodebookScale;
 
-extern Codebook *codebook_create(int padded_dim, int nsub);
 extern int	codebook_default_nsub(int padded_dim);
 extern bool codebook_nsub_fits(int padded_dim, int nsub);
 
 /*
+ * In the current memory context, one chunk.  All words are zero: it is for the
+ * caller to train it, or to fill in words that were stored and call
+ * codebook_words_changed.
+ */
+extern Codebook *codebook_create(int padded_dim, int nsub);
+
+/* Rounds the words to float16; encode and lut go by the words of this call. */
+extern void codebook_words_changed(Codebook *codebook);
+
+/*
  * Codewords that need no data: those of Gaussian sub-vectors, which is what a
- * random rotation makes of any direction.
+ * random rotation makes of any direction.  The last bits may differ between
+ * machines, so an index has to store them.
  */
 extern void codebook_set_gaussian(Codebook *codebook);
 
-/* Codewords from a sample of n vectors of length 1 (zero vectors may occur). */
+/*
+ * Codewords from a sample of n vectors of length 1 (zero vectors may occur, n
+ * may be 0).  Of more than CODEBOOK_SAMPLE vectors it takes that many.
+ */
+#define CODEBOOK_SAMPLE 65536
+
 extern void codebook_train(Codebook *codebook, const float *units, int n);
 
 /*
@@ -53,7 +72,8 @@ extern void codebook_train_rotation(Codebook *codebook, const float *units,
 
 /*
  * codes[nsub] becomes the code of a vector of length 1.  Returns <unit,
- * decoded>, which is positive unless the vector is zero.
+ * decoded>, which is positive unless the vector is zero or like nothing that
+ * the codebook was made for.
  */
 extern float codebook_encode(const Codebook *codebook, const float *unit,
 							 uint8 *codes);

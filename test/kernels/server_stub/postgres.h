@@ -1,7 +1,7 @@
 /*
  * postgres.h
  *		Stands in for the server's header, so that a plain program can compile
- *		the few files of src/linalg that need no more of the server than this.
+ *		the few files of src that need no more of the server than this.
  *		An error ends the program.
  */
 #ifndef RECSYS_STUB_POSTGRES_H
@@ -16,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef uint8_t uint8;
+typedef uint16_t uint16;
+typedef int32_t int32;
 typedef int64_t int64;
 typedef uint32_t uint32;
 typedef uint64_t uint64;
