@@ -28,31 +28,17 @@ static relopt_kind ivf_relopt_kind;
 
 static relopt_enum_elt_def refine_values[] =
 {
-	{
-		"sq8", REFINE_SQ8
-	},
-	{
-		"float16", REFINE_FLOAT16
-	},
-	{
-		"none", REFINE_NONE
-	},
-	{
-		NULL
-	}
+	{"sq8", REFINE_SQ8},
+	{"float16", REFINE_FLOAT16},
+	{"none", REFINE_NONE},
+	{NULL}
 };
 
 static relopt_enum_elt_def rotation_values[] =
 {
-	{
-		"random", IVF_ROTATION_RANDOM
-	},
-	{
-		"learned", IVF_ROTATION_LEARNED
-	},
-	{
-		NULL
-	}
+	{"random", IVF_ROTATION_RANDOM},
+	{"learned", IVF_ROTATION_LEARNED},
+	{NULL}
 };
 
 /* Register the options; called once, when the library is loaded. */
