@@ -71,13 +71,14 @@ choose_pivot(Candidate *items, int lo, int hi)
 }
 
 void
-candidate_pool_select(CandidatePool *pool)
+candidate_pool_select(CandidatePool *pool, int first, int count)
 {
 	Candidate  *items = pool->items;
-	int			lo = 0;
+	int			lo = first;
 	int			hi = pool->n - 1;
-	int			k = Min(pool->wanted, pool->n) - 1;
+	int			k = first + count - 1;
 
+	Assert(count > 0 && k <= hi);
 	while (lo < hi)
 	{
 		Candidate	pivot;
@@ -103,7 +104,15 @@ candidate_pool_select(CandidatePool *pool)
 		else
 			lo = j + 1;
 	}
-	pool->n = k + 1;
+}
+
+void
+candidate_pool_cut(CandidatePool *pool)
+{
+	if (pool->n <= pool->wanted)
+		return;
+	candidate_pool_select(pool, 0, pool->wanted);
+	pool->n = pool->wanted;
 }
 
 void
@@ -112,7 +121,7 @@ candidate_pool_add(CandidatePool *pool, const Candidate *candidate)
 	pool->items[pool->n++] = *candidate;
 	if (pool->n < pool->max)
 		return;
-	candidate_pool_select(pool);
+	candidate_pool_cut(pool);
 	pool->threshold = pool->items[pool->n - 1].score;
 }
 

@@ -40,10 +40,13 @@ extern void candidate_pool_reset(CandidatePool *pool, int wanted);
 extern void candidate_pool_add(CandidatePool *pool, const Candidate *candidate);
 extern void candidate_pool_drop_list(CandidatePool *pool, uint32 list);
 
+/* Drop all but the best wanted. */
+extern void candidate_pool_cut(CandidatePool *pool);
+
 /*
- * Drop all but the best wanted, which are in no order but that the last of
- * them is at n - 1.
+ * Bring the best count of the items from place first on to that place, in no
+ * order but that the last of them is at first + count - 1.
  */
-extern void candidate_pool_select(CandidatePool *pool);
+extern void candidate_pool_select(CandidatePool *pool, int first, int count);
 
 #endif							/* RECSYS_IVF_POOL_H */

@@ -23,8 +23,28 @@
 #include "nodes/execnodes.h"
 #include "utils/rel.h"
 
+#include "ivfpq/ivf_coder.h"
 #include "ivfpq/ivf_scan.h"
 #include "ivfpq/ivf_tape.h"
+
+/* A row has been scored: note it, and how far the estimate was off. */
+static void
+refine_add(IvfScan *so, const Candidate *candidate, double bound, float score)
+{
+	FoundRow	row = {bound, -score, candidate->tid};
+	double		error = (double) score - candidate->score;
+
+	found_rows_add(&so->found, row);
+	if (so->nrefined == so->max_refined)
+	{
+		so->max_refined = so->max_refined == 0 ? 256 : so->max_refined * 2;
+		so->scores = so->scores == NULL ?
+			palloc(sizeof(float) * so->max_refined) :
+			repalloc_huge(so->scores, sizeof(float) * (Size) so->max_refined);
+	}
+	so->scores[so->nrefined++] = score;
+	so->error2 += error * error;
+}
 
 /* ----- by the tape ----- */
 
@@ -44,12 +64,15 @@ static void
 refine_by_record(IvfScan *so, const Candidate *candidate,
 				 const TapeRecord *record)
 {
+	Metric		metric = so->model->metric;
 	ScoredVector scored = {.query_norm = so->query_norm};
-	FoundRow	row = {.tid = candidate->tid};
+	float		score;
 
 	tape_record_score(&so->model->layout, record, so->query, &scored);
-	row.bound = metric_lower_bound(so->model->metric, &scored);
-	found_rows_add(&so->found, row);
+	score = scored.ip;
+	if (ivf_metric_is_centred(metric))
+		score -= (so->norm2 + scored.norm * scored.norm) / 2.0;
+	refine_add(so, candidate, metric_lower_bound(metric, &scored), score);
 }
 
 /* Refine n candidates whose records share a page. */
@@ -75,10 +98,8 @@ refine_tape_page(IvfScan *so, const Candidate *candidates, int n)
 }
 
 static void
-refine_by_tape(IvfScan *so)
+refine_by_tape(IvfScan *so, Candidate *items, int n)
 {
-	Candidate  *items = so->pool->items;
-	int			n = so->pool->n;
 	int			end;
 
 	qsort(items, n, sizeof(Candidate), compare_places);
@@ -163,25 +184,42 @@ compare_tids(const void *a, const void *b)
 							  (ItemPointer) &((const Candidate *) b)->tid);
 }
 
+/* The score that goes with a distance. */
+static float
+distance_score(const IvfScan *so, float8 distance)
+{
+	switch (so->model->metric)
+	{
+		case METRIC_IP:
+			return so->query_norm > 0.0 ? -distance / so->query_norm : 0.0;
+		case METRIC_L2:
+			return -distance * distance / 2.0;
+		case METRIC_COSINE:
+			return 1.0 - distance;
+	}
+	return 0.0f;
+}
+
 static void
-refine_by_table(IvfScan *so)
+refine_by_table(IvfScan *so, Candidate *items, int n)
 {
 	HeapRefine *heap = so->heap;
-	Candidate  *items = so->pool->items;
 
-	qsort(items, so->pool->n, sizeof(Candidate), compare_tids);
-	for (int i = 0; i < so->pool->n; i++)
+	qsort(items, n, sizeof(Candidate), compare_tids);
+	for (int i = 0; i < n; i++)
 	{
 		ItemPointerData tid = items[i].tid;
-		FoundRow	row = {.tid = items[i].tid};
 		bool		again = false;
+		float8		distance;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!table_index_fetch_tuple(heap->fetch, &tid, heap->snapshot,
 									 heap->slot, &again, NULL))
 			continue;
-		row.bound = heap_refine_distance(so);
-		found_rows_add(&so->found, row);
+		distance = heap_refine_distance(so);
+		refine_add(so, &items[i], distance,
+				   isinf(distance) ? items[i].score :
+				   distance_score(so, distance));
 	}
 	ExecClearTuple(heap->slot);
 	table_index_fetch_reset(heap->fetch);
@@ -197,12 +235,14 @@ ivf_refine_begin(IndexScanDesc scan, IvfScan *so)
 }
 
 void
-ivf_refine(IvfScan *so)
+ivf_refine(IvfScan *so, int first, int n)
 {
+	Candidate  *items = so->pool->items + first;
+
 	if (so->heap != NULL)
-		refine_by_table(so);
+		refine_by_table(so, items, n);
 	else
-		refine_by_tape(so);
+		refine_by_tape(so, items, n);
 }
 
 void

@@ -49,8 +49,13 @@ typedef struct IvfScan
 	CandidatePool *pool;
 	Candidate	last;			/* the last one that has been refined */
 	bool		has_last;
-	double		nrefined;
 	HeapRefine *heap;			/* where rows are refined by the table */
+
+	/* scores of all refined candidates, and how far the estimates were off */
+	float	   *scores;
+	int			nrefined;
+	int			max_refined;
+	double		error2;			/* sum of squares */
 
 	/* rows */
 	FoundRows	found;
@@ -68,9 +73,12 @@ extern void ivf_lists_begin(IvfScan *so);
  */
 extern void ivf_lists_scan(IvfScan *so, double nrows);
 
-/* Turn the candidates of the pool into found rows. */
+/*
+ * Turn candidates of the pool, n from place first on, into found rows, and
+ * note their scores.
+ */
 extern void ivf_refine_begin(IndexScanDesc scan, IvfScan *so);
-extern void ivf_refine(IvfScan *so);
+extern void ivf_refine(IvfScan *so, int first, int n);
 extern void ivf_refine_end(IvfScan *so);
 
 #endif							/* RECSYS_IVF_SCAN_H */
