@@ -134,14 +134,14 @@ ivf_scan_rows(double nrows, double wanted)
 }
 
 /*
- * Lists of an index of nrows.  More lists are ranked better and take more
- * space, since on average half a page of each is empty: at 41k rows a list
- * fills a page of 288 slots, at 1M rows 2.4.
+ * Lists of an index of nrows.  More lists are ranked better, but cost more to
+ * score and to train, and take more space, since on average half a list page
+ * and half a tape page of each are empty: 8 bytes a row at 1M rows.
  */
 int
 ivf_default_lists(double nrows)
 {
-	double		nlists = pow(Max(nrows, 1.0), 0.75) / 22.0;
+	double		nlists = pow(Max(nrows, 1.0), 0.7) / 16.0;
 
 	return (int) Max(Min(rint(nlists), IVF_MAX_LISTS), 1.0);
 }
