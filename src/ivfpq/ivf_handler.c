@@ -155,7 +155,7 @@ ivf_default_lists(double nrows)
 #define REFINE_CPU_OPERATORS 20.0
 
 /* Rows of the first stage, and candidates that are refined for each row. */
-#define COST_FIRST_ROWS 12.0
+#define COST_FIRST_ROWS 13.0
 #define COST_CANDIDATES 68.0
 #define COST_CANDIDATES_PER_ROW 3.0
 

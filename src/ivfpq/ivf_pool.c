@@ -59,15 +59,13 @@ choose_pivot(Candidate *items, int lo, int hi)
 {
 	int			middle = lo + (hi - lo) / 2;
 
-	if (candidate_is_before(&items[middle], &items[hi]))
-		candidate_swap(&items[middle], &items[hi]);
-	if (candidate_is_before(&items[hi], &items[lo]))
-	{
-		if (candidate_is_before(&items[middle], &items[lo]))
-			candidate_swap(&items[lo], &items[hi]);
-	}
-	else if (candidate_is_before(&items[lo], &items[middle]))
+	/* the best of three at middle, the worst at hi, what is left at lo */
+	if (candidate_is_before(&items[lo], &items[middle]))
 		candidate_swap(&items[lo], &items[middle]);
+	if (candidate_is_before(&items[hi], &items[middle]))
+		candidate_swap(&items[hi], &items[middle]);
+	if (candidate_is_before(&items[hi], &items[lo]))
+		candidate_swap(&items[hi], &items[lo]);
 }
 
 void
