@@ -33,7 +33,14 @@ OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
 	src/hnsw/hnsw_arena.o src/hnsw/hnsw_entry_build.o src/hnsw/hnsw_flush.o \
 	src/hnsw/hnsw_parallel.o src/hnsw/hnsw_vacuum.o \
 	src/hnsw/hnsw_repair.o src/hnsw/hnsw_entry_repair.o
-OBJS += src/ivfpq/ivf_codebook.o src/ivfpq/ivf_codebook_train.o
+OBJS += src/ivfpq/ivf_handler.o src/ivfpq/ivf_page.o src/ivfpq/ivf_space.o \
+	src/ivfpq/ivf_meta.o src/ivfpq/ivf_model.o src/ivfpq/ivf_directory.o \
+	src/ivfpq/ivf_codebook.o src/ivfpq/ivf_codebook_train.o \
+	src/ivfpq/ivf_coder.o src/ivfpq/ivf_tape.o src/ivfpq/ivf_build.o \
+	src/ivfpq/ivf_sample.o src/ivfpq/ivf_train.o src/ivfpq/ivf_assign.o \
+	src/ivfpq/ivf_rowsort.o src/ivfpq/ivf_write.o src/ivfpq/ivf_insert.o \
+	src/ivfpq/ivf_scan.o src/ivfpq/ivf_lists.o src/ivfpq/ivf_pool.o \
+	src/ivfpq/ivf_refine.o src/ivfpq/ivf_vacuum.o
 
 HDRS = $(wildcard src/*.h src/*/*.h)
 

@@ -10,6 +10,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
+#include "ivfpq/ivf.h"
 #include "kernels/kernels.h"
 
 PG_MODULE_MAGIC;
@@ -22,4 +23,5 @@ _PG_init(void)
 	guc_init();
 	kernels_init();
 	hnsw_init();
+	ivf_init();
 }

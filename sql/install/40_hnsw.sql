@@ -8,18 +8,6 @@ CREATE ACCESS METHOD recsys_hnsw TYPE INDEX HANDLER recsys.hnsw_handler;
 COMMENT ON ACCESS METHOD recsys_hnsw IS
 	'graph index for maximum inner product, Euclidean and cosine search';
 
-CREATE FUNCTION recsys.metric_ip() RETURNS int
-	AS 'MODULE_PATHNAME', 'recsys_metric_ip'
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-
-CREATE FUNCTION recsys.metric_l2() RETURNS int
-	AS 'MODULE_PATHNAME', 'recsys_metric_l2'
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-
-CREATE FUNCTION recsys.metric_cosine() RETURNS int
-	AS 'MODULE_PATHNAME', 'recsys_metric_cosine'
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-
 CREATE OPERATOR CLASS @extschema@.vector_ip_ops
 	DEFAULT FOR TYPE @extschema@.vector USING recsys_hnsw AS
 	OPERATOR 1 @extschema@.<#> (@extschema@.vector, @extschema@.vector)

@@ -20,7 +20,7 @@ struct PageStream
 };
 
 static BlockNumber
-stream_next_block(ReadStream *stream, void *private, void *per_buffer_data)
+stream_next_block(ReadStream * stream, void *private, void *per_buffer_data)
 {
 	PageStream *self = private;
 

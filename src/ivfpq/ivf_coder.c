@@ -35,24 +35,31 @@ ivf_coder_create(const IvfModel *model)
 	return coder;
 }
 
-/*
- * Code the direction of coder->residual.  Returns <r,u>; sets f.
- */
-static void
-coder_encode_residual(IvfCoder *coder, float length)
+float
+ivf_coder_residual(IvfCoder *coder, const float *x, const float *centroid,
+				   float norm2)
 {
-	const IvfModel *model = coder->model;
-	int			d = model->layout.padded_dim;
-	float		inverse = length > 0.0f ? 1.0f / length : 0.0f;
-	float		along;
+	int			d = coder->model->layout.padded_dim;
+	float		t = 1.0f;
+	float		length2;
+	float		inverse;
 
+	if (!ivf_metric_is_centred(coder->model->metric))
+	{
+		t = norm2 > 0.0f ? kernels->dot_f32(x, centroid, d) / norm2 : 0.0f;
+		if (!(fabsf(t) <= MAX_T))
+			t = 0.0f;
+	}
+	coder->row.t = t;
+	for (int i = 0; i < d; i++)
+		coder->residual[i] = x[i] - t * centroid[i];
+	length2 = kernels->dot_f32(coder->residual, coder->residual, d);
+	inverse = length2 > 0.0f ? 1.0f / sqrtf(length2) : 0.0f;
 	if (!isfinite(inverse))
 		inverse = 0.0f;
 	for (int i = 0; i < d; i++)
 		coder->residual[i] *= inverse;
-	ivf_model_turn(model, coder->residual, coder->unit);
-	along = codebook_encode(model->codebook, coder->unit, coder->row.codes);
-	coder->row.f = along > 0.0f && inverse > 0.0f ? length / along : 0.0f;
+	return length2;
 }
 
 /* What t is for L2, when the residual has been coded. */
@@ -76,23 +83,16 @@ ivf_coder_encode(IvfCoder *coder, const float *x, const float *centroid,
 				 float norm2)
 {
 	const IvfModel *model = coder->model;
-	int			d = model->layout.padded_dim;
-	bool		centred = ivf_metric_is_centred(model->metric);
-	float		t = 1.0f;
-	float		length2;
+	float		length2 = ivf_coder_residual(coder, x, centroid, norm2);
+	float		along;
 
-	coder->row.distance2 = kernels->l2sq_f32(x, centroid, d);
-	if (!centred)
-	{
-		t = norm2 > 0.0f ? kernels->dot_f32(x, centroid, d) / norm2 : 0.0f;
-		if (!(fabsf(t) <= MAX_T))
-			t = 0.0f;
-	}
-	for (int i = 0; i < d; i++)
-		coder->residual[i] = x[i] - t * centroid[i];
-	length2 = kernels->dot_f32(coder->residual, coder->residual, d);
-	coder_encode_residual(coder, sqrtf(length2));
-	coder->row.t = centred ? coder_centred_t(coder, centroid, length2) : t;
+	ivf_model_turn(model, coder->residual, coder->unit);
+	along = codebook_encode(model->codebook, coder->unit, coder->row.codes);
+	coder->row.f = along > 0.0f ? sqrtf(length2) / along : 0.0f;
+	if (ivf_metric_is_centred(model->metric))
+		coder->row.t = coder_centred_t(coder, centroid, length2);
+	coder->row.distance2 = kernels->l2sq_f32(x, centroid,
+											 model->layout.padded_dim);
 	tape_record_encode(&model->layout, x, coder->row.record);
 }
 

@@ -37,6 +37,15 @@ typedef struct IvfCoder
 extern IvfCoder *ivf_coder_create(const IvfModel *model);
 
 /*
+ * coder->residual becomes the direction of r, of length 1, or zero where r is;
+ * coder->row.t becomes the multiple of the centroid that was taken out.
+ * Returns |r|^2.  This is the first step of encoding, and all that training
+ * needs.
+ */
+extern float ivf_coder_residual(IvfCoder *coder, const float *x,
+								const float *centroid, float norm2);
+
+/*
  * Encode the rotated vector x of a row of a list with the given centroid and
  * its squared length; coder->row is the result, but for its TID.
  */

@@ -112,10 +112,10 @@ nearest_visit(uint32 list, const IvfList *entry, void *arg)
 {
 	NearestSearch *search = arg;
 	float		score = entry->scale *
-		kernels->dot_f32_f16(search->x, entry->centroid,
-							 search->layout->padded_dim) +
-		search->coordinate * entry->coordinate -
-		(entry->norm2 + entry->coordinate * entry->coordinate) / 2.0f;
+	kernels->dot_f32_f16(search->x, entry->centroid,
+						 search->layout->padded_dim) +
+	search->coordinate * entry->coordinate -
+	(entry->norm2 + entry->coordinate * entry->coordinate) / 2.0f;
 
 	if (list > 0 && !(score > search->best))
 		return;

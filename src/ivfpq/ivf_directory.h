@@ -33,8 +33,8 @@ StaticAssertDecl(offsetof(IvfList, centroid) == 40,
 typedef struct ListCopy
 {
 	uint32		list;
-	IvfList		entry;			/* without its centroid */
 	float	   *centroid;		/* padded_dim, of the caller */
+	IvfList		entry;			/* without its centroid */
 } ListCopy;
 
 /*

@@ -141,7 +141,7 @@ static void
 inserter_fill(IvfInserter *inserter, Buffer buffer, int slot)
 {
 	ListSlot	at = {inserter->index, &inserter->model->layout,
-		inserter->model->metric, inserter->wal, buffer, slot};
+	inserter->model->metric, inserter->wal, buffer, slot};
 	PageEdit	edit;
 	Page		page = page_edit_begin(&edit, inserter->index, buffer,
 									   inserter->wal);

@@ -30,10 +30,19 @@ model_parts(const IvfModel *model, ModelPart parts[MODEL_MAX_PARTS])
 	Size		d = model->layout.padded_dim;
 	int			n = 0;
 
-	parts[n++] = (ModelPart) {model->mean, d};
-	parts[n++] = (ModelPart) {model->codebook->words, CODEBOOK_WORDS * d};
+	parts[n++] = (ModelPart)
+	{
+		model->mean, d
+	};
+	parts[n++] = (ModelPart)
+	{
+		model->codebook->words, CODEBOOK_WORDS * d
+	};
 	if (model->learned != NULL)
-		parts[n++] = (ModelPart) {model->learned, d * d};
+		parts[n++] = (ModelPart)
+	{
+		model->learned, d * d
+	};
 	return n;
 }
 

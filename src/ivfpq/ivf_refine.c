@@ -151,7 +151,7 @@ heap_refine_distance(IvfScan *so)
 {
 	HeapRefine *heap = so->heap;
 	MemoryContext old =
-		MemoryContextSwitchTo(GetPerTupleMemoryContext(heap->estate));
+	MemoryContextSwitchTo(GetPerTupleMemoryContext(heap->estate));
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
 	float8		distance = 0.0;

@@ -40,8 +40,7 @@ ivf_page_give(Relation index, Buffer buffer, PageWal wal)
 {
 	PageEdit	edit;
 
-	page_format(page_edit_begin(&edit, index, buffer, wal),
-				ivf_tag(IVF_PAGE_FREE));
+	ivf_page_set_free(page_edit_begin(&edit, index, buffer, wal));
 	page_edit_end(&edit, true);
 	RecordFreeIndexPage(index, BufferGetBlockNumber(buffer));
 }

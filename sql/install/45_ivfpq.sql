@@ -1,0 +1,28 @@
+-- The access method recsys_ivfpq and its operator classes
+
+CREATE FUNCTION recsys.ivfpq_handler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME', 'recsys_ivfpq_handler' LANGUAGE C;
+
+CREATE ACCESS METHOD recsys_ivfpq TYPE INDEX HANDLER recsys.ivfpq_handler;
+
+COMMENT ON ACCESS METHOD recsys_ivfpq IS
+	'inverted file of short codes for maximum inner product, Euclidean and cosine search';
+
+CREATE OPERATOR CLASS @extschema@.vector_ip_ops
+	DEFAULT FOR TYPE @extschema@.vector USING recsys_ivfpq AS
+	OPERATOR 1 @extschema@.<#> (@extschema@.vector, @extschema@.vector)
+		FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 recsys.metric_ip();
+
+CREATE OPERATOR CLASS @extschema@.vector_l2_ops
+	FOR TYPE @extschema@.vector USING recsys_ivfpq AS
+	OPERATOR 1 @extschema@.<-> (@extschema@.vector, @extschema@.vector)
+		FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 recsys.metric_l2();
+
+CREATE OPERATOR CLASS @extschema@.vector_cosine_ops
+	FOR TYPE @extschema@.vector USING recsys_ivfpq AS
+	OPERATOR 1 @extschema@.<=> (@extschema@.vector, @extschema@.vector)
+		FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 recsys.metric_cosine();
+
