@@ -40,7 +40,8 @@ OBJS += src/ivfpq/ivf_handler.o src/ivfpq/ivf_page.o src/ivfpq/ivf_space.o \
 	src/ivfpq/ivf_sample.o src/ivfpq/ivf_train.o src/ivfpq/ivf_assign.o \
 	src/ivfpq/ivf_rowsort.o src/ivfpq/ivf_write.o src/ivfpq/ivf_insert.o \
 	src/ivfpq/ivf_scan.o src/ivfpq/ivf_lists.o src/ivfpq/ivf_pool.o \
-	src/ivfpq/ivf_refine.o src/ivfpq/ivf_vacuum.o
+	src/ivfpq/ivf_refine.o src/ivfpq/ivf_vacuum.o src/ivfpq/ivf_inspect.o \
+	src/ivfpq/ivf_stats.o src/ivfpq/ivf_check.o src/ivfpq/ivf_check_rows.o
 
 HDRS = $(wildcard src/*.h src/*/*.h)
 

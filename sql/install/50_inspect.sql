@@ -12,6 +12,18 @@ CREATE FUNCTION recsys.index_stats(index regclass,
 	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION recsys.index_stats(regclass) IS 'what an index of recsys_hnsw holds';
 
+CREATE FUNCTION recsys.ivfpq_stats(index regclass,
+	OUT metric text, OUT dimensions integer, OUT rows bigint,
+	OUT lists integer, OUT empty_lists integer, OUT largest_list bigint,
+	OUT trained boolean, OUT sample bigint, OUT subquantizers integer,
+	OUT rotation text, OUT refine text, OUT bytes_per_row double precision,
+	OUT free_slots bigint, OUT list_pages bigint, OUT tape_pages bigint,
+	OUT free_pages bigint, OUT radius double precision,
+	OUT pages bigint, OUT size_bytes bigint)
+	AS 'MODULE_PATHNAME', 'recsys_ivfpq_stats'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION recsys.ivfpq_stats(regclass) IS 'what an index of recsys_ivfpq holds';
+
 CREATE FUNCTION recsys.index_recall(index regclass, queries @extschema@.vector[], k integer)
 	RETURNS double precision
 	AS 'MODULE_PATHNAME', 'recsys_index_recall'
@@ -27,5 +39,5 @@ COMMENT ON FUNCTION recsys.index_recall(regclass, integer, integer) IS 'the same
 CREATE FUNCTION recsys.check_index(index regclass) RETURNS void
 	AS 'MODULE_PATHNAME', 'recsys_check_index'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000;
-COMMENT ON FUNCTION recsys.check_index(regclass) IS 'error at the first fault of an index of recsys_hnsw';
+COMMENT ON FUNCTION recsys.check_index(regclass) IS 'error at the first fault of an index of recsys_hnsw or recsys_ivfpq';
 

@@ -371,7 +371,7 @@ hnsw_check(const IndexAccess *access)
 		check_links(check);
 		check_entries(check);
 	}
-	check_rows(check);
+	hnsw_check_rows(check);
 	if (check->inspection.meta.dim > 0)
 		page_store_close(&check->store);
 	inspection_end(&check->inspection);

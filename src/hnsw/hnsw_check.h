@@ -35,6 +35,6 @@ node_place(NodeAddr addr)
 	index_check_fault(&(check)->base, node_place(addr), __VA_ARGS__)
 
 /* hnsw_check_rows.c */
-extern void check_rows(HnswCheck *check);
+extern void hnsw_check_rows(HnswCheck *check);
 
 #endif							/* RECSYS_HNSW_CHECK_H */

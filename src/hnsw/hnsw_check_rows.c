@@ -76,7 +76,7 @@ check_row(IndexPlace place, ItemPointer tid, const Vector *vector, void *arg)
 
 /* Look for the rows of the table in the index. */
 void
-check_rows(HnswCheck *check)
+hnsw_check_rows(HnswCheck *check)
 {
 	if (check->inspection.meta.dim > 0)
 	{

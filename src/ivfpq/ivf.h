@@ -9,6 +9,7 @@
 #include "access/genam.h"
 #include "nodes/execnodes.h"
 
+#include "index/index_access.h"
 #include "ivfpq/ivf_coder.h"
 #include "vector/vector.h"
 
@@ -70,5 +71,8 @@ extern IndexBulkDeleteResult *ivf_bulk_delete(IndexVacuumInfo *info,
 											  void *callback_state);
 extern IndexBulkDeleteResult *ivf_vacuum_cleanup(IndexVacuumInfo *info,
 												 IndexBulkDeleteResult *stats);
+
+/* ivf_check.c */
+extern void ivf_check(const IndexAccess *access);
 
 #endif							/* RECSYS_IVF_H */

@@ -20,6 +20,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "index/class_validate.h"
+#include "index/index_method.h"
 #include "ivfpq/ivf.h"
 
 PG_FUNCTION_INFO_V1(recsys_ivfpq_handler);
@@ -41,10 +42,18 @@ static relopt_enum_elt_def rotation_values[] =
 	{NULL}
 };
 
-/* Register the options; called once, when the library is loaded. */
+/* Register options and method; called once, when the library is loaded. */
 void
 ivf_init(void)
 {
+	static const IndexMethod method = {
+		.name = "recsys_ivfpq",
+		.build = ivf_build,
+		.stats_function = "recsys.ivfpq_stats",
+		.check = ivf_check,
+	};
+
+	index_method_register(&method);
 	ivf_relopt_kind = add_reloption_kind();
 	add_int_reloption(ivf_relopt_kind, "lists",
 					  "Number of lists; 0 follows the number of rows",

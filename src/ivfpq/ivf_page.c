@@ -150,6 +150,18 @@ list_page_put(const IvfLayout *layout, Metric metric, Page page, int slot,
 	head->width2 += (row->distance2 - head->width2) / head->nput;
 }
 
+/* codes[nsub] becomes the code of a slot. */
+void
+list_page_codes(const IvfLayout *layout, Page page, int slot, uint8 *codes)
+{
+	int			lane = slot % FASTSCAN_LANES;
+	const uint8 *at = list_page_block(layout, page, slot / FASTSCAN_LANES) +
+	lane % 16;
+
+	for (int i = 0; i < layout->nsub; i++, at += FASTSCAN_GROUP_BYTES)
+		codes[i] = lane < 16 ? *at & 0x0F : *at >> 4;
+}
+
 /* Take a row out of a slot, which is then free. */
 void
 list_page_remove(Page page, int slot)

@@ -177,6 +177,8 @@ extern int	list_page_free_slot(const IvfLayout *layout, Page page);
 extern float list_page_unit(float f);
 extern void list_page_put(const IvfLayout *layout, Metric metric, Page page,
 						  int slot, const IvfRow *row);
+extern void list_page_codes(const IvfLayout *layout, Page page, int slot,
+							uint8 *codes);
 extern void list_page_remove(Page page, int slot);
 
 #endif							/* RECSYS_IVF_PAGE_H */
