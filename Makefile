@@ -23,7 +23,7 @@ OBJS += src/tower/jsontree.o src/tower/safetensors.o src/tower/ops.o \
 OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
 	src/index/index_access.o src/index/index_method.o src/index/recall.o \
 	src/index/found_rows.o src/index/rotator.o src/index/class_validate.o \
-	src/index/page_stream.o src/index/index_check.o
+	src/index/page_stream.o src/index/parallel_build.o src/index/index_check.o
 OBJS += src/hnsw/hnsw_inspect.o src/hnsw/hnsw_stats.o src/hnsw/hnsw_check.o \
 	src/hnsw/hnsw_check_rows.o
 OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
@@ -38,7 +38,7 @@ OBJS += src/ivfpq/ivf_handler.o src/ivfpq/ivf_page.o src/ivfpq/ivf_space.o \
 	src/ivfpq/ivf_codebook.o src/ivfpq/ivf_codebook_train.o \
 	src/ivfpq/ivf_coder.o src/ivfpq/ivf_tape.o src/ivfpq/ivf_build.o \
 	src/ivfpq/ivf_sample.o src/ivfpq/ivf_train.o src/ivfpq/ivf_assign.o \
-	src/ivfpq/ivf_rowsort.o src/ivfpq/ivf_write.o src/ivfpq/ivf_insert.o \
+	src/ivfpq/ivf_rowsort.o src/ivfpq/ivf_parallel.o src/ivfpq/ivf_write.o src/ivfpq/ivf_insert.o \
 	src/ivfpq/ivf_scan.o src/ivfpq/ivf_lists.o src/ivfpq/ivf_pool.o \
 	src/ivfpq/ivf_refine.o src/ivfpq/ivf_vacuum.o src/ivfpq/ivf_inspect.o \
 	src/ivfpq/ivf_stats.o src/ivfpq/ivf_check.o src/ivfpq/ivf_check_rows.o

@@ -15,8 +15,6 @@
 #include "catalog/index.h"
 #include "commands/progress.h"
 #include "miscadmin.h"
-#include "optimizer/optimizer.h"
-#include "optimizer/planner.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -24,6 +22,7 @@
 
 #include "base/compat.h"
 #include "hnsw/hnsw_build.h"
+#include "index/parallel_build.h"
 
 /* Nodes that a process links before it looks for more work. */
 #define LINK_BATCH 16
@@ -341,13 +340,9 @@ builder_run(Builder *builder, TableScanDesc scan)
 /* ----- the whole build ----- */
 
 void
-build_shared_init(BuildShared *shared, Relation heap, Relation index,
-				  IndexInfo *index_info)
+build_shared_init(BuildShared *shared, Relation index)
 {
 	memset(shared, 0, sizeof(BuildShared));
-	shared->heap_oid = RelationGetRelid(heap);
-	shared->index_oid = RelationGetRelid(index);
-	shared->concurrent = index_info->ii_Concurrent;
 	shared->ef_construction = hnsw_ef_construction(index);
 	shared->entries = InvalidDsaPointer;
 	SpinLockInit(&shared->mutex);
@@ -369,7 +364,7 @@ build_alone(Relation heap, Relation index, IndexInfo *index_info,
 	ArenaShared *arena = palloc_extended(arena_shared_size(memory),
 										 MCXT_ALLOC_HUGE);
 
-	build_shared_init(shared, heap, index, index_info);
+	build_shared_init(shared, index);
 	arena_shared_init(arena, metric_of_index(index), memory);
 	builder_run(builder_create(shared, arena, NULL, heap, index, index_info),
 				NULL);
@@ -379,21 +374,11 @@ build_alone(Relation heap, Relation index, IndexInfo *index_info,
 	MemoryContextDelete(context);
 }
 
-/* Workers that the server would plan for this build. */
-static int
-build_nworkers(Relation heap, Relation index, IndexInfo *index_info)
-{
-	if (compat_build_workers_are_planned())
-		return index_info->ii_ParallelWorkers;
-	return plan_create_index_workers(RelationGetRelid(heap),
-									 RelationGetRelid(index));
-}
-
 IndexBuildResult *
 hnsw_build(Relation heap, Relation index, IndexInfo *index_info)
 {
 	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
-	int			nworkers = build_nworkers(heap, index, index_info);
+	int			nworkers = parallel_build_nworkers(heap, index, index_info);
 
 	/* refuse what can never be indexed, even in an empty table */
 	coder_check_dim(index, TupleDescAttr(RelationGetDescr(index), 0)->atttypmod);

@@ -29,9 +29,6 @@ typedef enum BuildPhase
 /* Shared by the processes of a build; private where there are no workers. */
 typedef struct BuildShared
 {
-	Oid			heap_oid;
-	Oid			index_oid;
-	bool		concurrent;
 	bool		parallel;
 	int			ef_construction;
 	dsa_handle	area;
@@ -68,8 +65,7 @@ extern Builder *builder_create(BuildShared *shared, ArenaShared *arena,
 							   dsa_area *area, Relation heap, Relation index,
 							   IndexInfo *index_info);
 extern void builder_run(Builder *builder, TableScanDesc scan);
-extern void build_shared_init(BuildShared *shared, Relation heap,
-							  Relation index, IndexInfo *index_info);
+extern void build_shared_init(BuildShared *shared, Relation index);
 
 /* hnsw_entry_build.c: the choice of the entry set. */
 extern EntrySet *entry_set_build(Arena *arena);

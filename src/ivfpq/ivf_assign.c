@@ -160,6 +160,14 @@ assigner_sort_kbytes(const RowAssigner *assigner, int kbytes)
 	return (int) Max(kbytes - bytes / 1024.0, SORT_MIN_KBYTES);
 }
 
+/* No rows in any list. */
+void
+ivf_counts_init(pg_atomic_uint32 *counts, int nlists)
+{
+	for (int i = 0; i < nlists; i++)
+		pg_atomic_init_u32(&counts[i], 0);
+}
+
 /*
  * Encode this process's share of the rows.  Returns the sort that they have
  * been put to, in the current memory context, which has not begun to sort.
@@ -185,7 +193,7 @@ ivf_assign_rows(const IvfBuild *build, const IvfAssignTask *task,
 	assigner->sort = sort;
 	assigned->heap_tuples =
 		table_index_build_scan(build->heap, build->index, build->index_info,
-							   true, task->scan == NULL || !IsParallelWorker(),
+							   true, !IsParallelWorker(),
 							   assigner_row, assigner, task->scan);
 	assigner_flush(assigner);
 	assigned->index_tuples = assigner->ntuples;

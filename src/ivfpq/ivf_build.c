@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "index/parallel_build.h"
 #include "ivfpq/ivf_build.h"
 
 /* Subphases in pg_stat_progress_create_index; 1 is the server's. */
@@ -124,8 +125,7 @@ build_alone(const IvfBuild *build, IndexBuildResult *result)
 
 	ivf_meta_read(build->index, &meta);
 	task.counts = palloc(sizeof(pg_atomic_uint32) * meta.nlists);
-	for (int i = 0; i < meta.nlists; i++)
-		pg_atomic_init_u32(&task.counts[i], 0);
+	ivf_counts_init(task.counts, meta.nlists);
 	ivf_build_begin_step(IVF_BUILD_ASSIGN, 0);
 	sort = ivf_assign_rows(build, &task, &assigned);
 	ivf_build_begin_step(IVF_BUILD_SORT, 0);
@@ -154,6 +154,7 @@ ivf_build(Relation heap, Relation index, IndexInfo *index_info)
 	IvfBuild	build = {heap, index, index_info};
 	MemoryContext context;
 	MemoryContext old;
+	int			nworkers = parallel_build_nworkers(heap, index, index_info);
 
 	build_check(index);
 	ivf_meta_create(index, MAIN_FORKNUM);
@@ -161,10 +162,11 @@ ivf_build(Relation heap, Relation index, IndexInfo *index_info)
 									"recsys_ivfpq build",
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	if (ivf_train(&build))
-		build_alone(&build, result);
-	else
+	if (!ivf_train(&build))
 		build_untrained(&build, result);
+	else if (nworkers == 0 ||
+			 !ivf_build_in_parallel(&build, nworkers, result))
+		build_alone(&build, result);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	if (RelationNeedsWAL(index))

@@ -79,6 +79,7 @@ typedef struct IvfAssignTask
 	pg_atomic_uint32 *counts;	/* rows in each list, to be added to */
 } IvfAssignTask;
 
+extern void ivf_counts_init(pg_atomic_uint32 *counts, int nlists);
 extern RowSort *ivf_assign_rows(const IvfBuild *build,
 								const IvfAssignTask *task,
 								IvfAssigned *assigned);
@@ -86,5 +87,11 @@ extern RowSort *ivf_assign_rows(const IvfBuild *build,
 /* ivf_write.c */
 extern void ivf_write_lists(Relation index, RowSort *sort,
 							pg_atomic_uint32 *counts, double nrows);
+
+/* ivf_parallel.c */
+extern bool ivf_build_in_parallel(const IvfBuild *build, int nworkers,
+								  IndexBuildResult *result);
+PGDLLEXPORT extern void recsys_ivfpq_build_worker(dsm_segment *segment,
+												  shm_toc *toc);
 
 #endif							/* RECSYS_IVF_BUILD_H */

@@ -24,26 +24,19 @@ typedef struct ModelPart
 
 #define MODEL_MAX_PARTS 3
 
+/* The parts of a model, in the order of the stream; returns their number. */
 static int
 model_parts(const IvfModel *model, ModelPart parts[MODEL_MAX_PARTS])
 {
 	Size		d = model->layout.padded_dim;
-	int			n = 0;
 
-	parts[n++] = (ModelPart)
-	{
-		model->mean, d
-	};
-	parts[n++] = (ModelPart)
-	{
-		model->codebook->words, CODEBOOK_WORDS * d
-	};
-	if (model->learned != NULL)
-		parts[n++] = (ModelPart)
-	{
-		model->learned, d * d
-	};
-	return n;
+	parts[0].values = model->mean;
+	parts[0].n = d;
+	parts[1].values = model->codebook->words;
+	parts[1].n = CODEBOOK_WORDS * d;
+	parts[2].values = model->learned;
+	parts[2].n = d * d;
+	return model->learned != NULL ? 3 : 2;
 }
 
 /* A model of zeros, in the current memory context. */

@@ -25,7 +25,7 @@ typedef struct RowHead
 
 struct RowSort
 {
-	const IvfLayout *layout;
+	IvfLayout	layout;
 	Size		codes_size;
 	Tuplesortstate *state;
 	TupleTableSlot *put_slot;
@@ -46,7 +46,7 @@ row_sort_begin(const IvfLayout *layout, int kbytes, SortCoordinate coordinate)
 
 	TupleDescInitEntry(desc, 1, "key", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 2, "row", BYTEAOID, -1, 0);
-	sort->layout = layout;
+	sort->layout = *layout;
 	sort->codes_size = (layout->nsub + 1) / 2;
 	size = VARHDRSZ + sizeof(RowHead) + sort->codes_size + layout->tape_record;
 	sort->packed = palloc0(size);
@@ -84,7 +84,7 @@ row_sort_put(RowSort *sort, uint32 list, const IvfRow *row)
 {
 	RowHead		head = {row->t, row->f, row->distance2};
 	char	   *at = VARDATA(sort->packed);
-	int			nsub = sort->layout->nsub;
+	int			nsub = sort->layout.nsub;
 
 	memcpy(at, &head, sizeof(head));
 	at += sizeof(head);
@@ -92,8 +92,8 @@ row_sort_put(RowSort *sort, uint32 list, const IvfRow *row)
 		at[i / 2] = (char) (row->codes[i] |
 							(i + 1 < nsub ? row->codes[i + 1] << 4 : 0));
 	at += sort->codes_size;
-	if (sort->layout->tape_record > 0)
-		memcpy(at, row->record, sort->layout->tape_record);
+	if (sort->layout.tape_record > 0)
+		memcpy(at, row->record, sort->layout.tape_record);
 
 	ExecClearTuple(sort->put_slot);
 	sort->put_slot->tts_values[0] = Int64GetDatum(row_key(list, &row->tid));
@@ -114,7 +114,7 @@ row_sort_get(RowSort *sort, uint32 *list, IvfRow *row)
 {
 	RowHead		head;
 	const char *at;
-	int			nsub = sort->layout->nsub;
+	int			nsub = sort->layout.nsub;
 
 	if (!tuplesort_gettupleslot(sort->state, true, false, sort->get_slot, NULL))
 		return false;
@@ -131,8 +131,8 @@ row_sort_get(RowSort *sort, uint32 *list, IvfRow *row)
 	for (int i = 0; i < nsub; i++)
 		row->codes[i] = ((uint8) at[i / 2] >> (i % 2 * 4)) & 0xF;
 	at += sort->codes_size;
-	if (sort->layout->tape_record > 0)
-		memcpy(row->record, at, sort->layout->tape_record);
+	if (sort->layout.tape_record > 0)
+		memcpy(row->record, at, sort->layout.tape_record);
 	return true;
 }
 

@@ -13,7 +13,7 @@ typedef struct RowSort RowSort;
 
 /*
  * Begin to sort within kbytes of memory, in the current memory context.
- * coordinate is that of a parallel sort, or NULL.  layout must stay.
+ * coordinate is that of a parallel sort, or NULL.
  */
 extern RowSort *row_sort_begin(const IvfLayout *layout, int kbytes,
 							   SortCoordinate coordinate);
