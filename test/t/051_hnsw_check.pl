@@ -8,12 +8,10 @@ use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use IndexDamage;
 
-# The disk format at 8 dimensions; see hnsw_node.h, hnsw_meta.h, index_page.h.
+# The disk format at 8 dimensions; see hnsw_node.h, hnsw_meta.h.
 use constant {
-	BLOCK => 8192,
-	TAG => 24,
-	CONTENT => 32,
 	NODE => 1144,
 	ADDRS => 56,
 	LENGTHS => 56 + 128 + 2 * 64,
@@ -42,50 +40,7 @@ $node->safe_psql('postgres', q{
 	INSERT INTO t SELECT i, '[1,2,3,4,5,6,7,8]' FROM generate_series(301, 900) i;
 });
 
-# ---- reading and writing a file's slots
-
-# The path of an index's file, from a server that is up.
-sub locate
-{
-	my ($server, $index) = @_;
-	return $server->data_dir . '/'
-	  . $server->safe_psql('postgres', "SELECT pg_relation_filepath('$index')");
-}
-
-# A file in memory, of a server that is down and has written all.
-sub load
-{
-	my ($path) = @_;
-	return { path => $path, bytes => slurp_file($path) };
-}
-
-sub save
-{
-	my ($file) = @_;
-	open my $fh, '+<:raw', $file->{path} or die "$file->{path}: $!";
-	print $fh $file->{bytes};
-	close $fh or die $!;
-}
-
-sub get
-{
-	my ($file, $offset, $template) = @_;
-	return unpack($template, substr($file->{bytes}, $offset, 8));
-}
-
-sub put
-{
-	my ($file, $offset, $template, $value) = @_;
-	my $bytes = pack($template, $value);
-	substr($file->{bytes}, $offset, length $bytes) = $bytes;
-}
-
-sub blocks
-{
-	my ($file, $kind) = @_;
-	return grep { get($file, $_ * BLOCK + TAG + 3, 'C') == $kind }
-	  0 .. length($file->{bytes}) / BLOCK - 1;
-}
+# ---- a file's slots
 
 # [address, offset] of the slots of a kind, in order.
 sub slots
@@ -389,15 +344,7 @@ $standby->init_from_backup($node, $backup, has_streaming => 1);
 
 my %path = map { $_->[0] => locate($node, "i_$_->[0]") } @faults, ['islands'];
 $node->stop;
-my %expected;
-for my $fault (@faults)
-{
-	my ($name, $damage) = @$fault;
-	my $file = load($path{$name});
-	$expected{$name} = $damage->($file);
-	$expected{$name} = qr/\Q$expected{$name}\E/ unless ref $expected{$name};
-	save($file);
-}
+damage(\%path, @faults);
 
 # One entry, and no edges but those of its node.
 my $islands = load($path{islands});
@@ -419,23 +366,7 @@ for my $island (slots($islands, SLOT_NODE))
 save($islands);
 $node->start;
 
-# The error of check_index, with its SQLSTATE.
-sub check
-{
-	my ($server, $index) = @_;
-	my ($rc, $out, $err) = $server->psql('postgres',
-		"SELECT recsys.check_index('$index')",
-		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-	return 'whole' if $rc == 0;
-	return $err =~ /ERROR:  ([^\n]*)/ ? $1 : $err;
-}
-
-for my $fault (@faults)
-{
-	my $name = $fault->[0];
-	like(check($node, "i_$name"),
-		qr/^XX002: index "i_$name" .*$expected{$name}/, $name);
-}
+check_damage($node, @faults);
 is(check($node, 'i_whole'), 'whole', 'an index left alone is whole');
 $node->safe_psql('postgres', 'REINDEX INDEX i_edge_self');
 is(check($node, 'i_edge_self'), 'whole', 'REINDEX repairs');
