@@ -72,6 +72,13 @@
 /* Rows that a stage adds at most, which bounds the pool. */
 #define MAX_STAGE_ROWS 10000.0
 
+/*
+ * An index of no more pages is answered exactly, with all its rows refined at
+ * once: some 900 rows of 64 dimensions, 280 of 768.
+ */
+#define SMALL_INDEX_PAGES 24
+#define SMALL_POOL 4096
+
 /* ----- begin and end ----- */
 
 IndexScanDesc
@@ -176,6 +183,7 @@ scan_start(IndexScanDesc scan, IvfScan *so)
 		return;
 	so->model = ivf_model_read(index, &so->meta);
 	scan_set_query(scan, so);
+	so->small = RelationGetNumberOfBlocks(index) <= SMALL_INDEX_PAGES;
 	so->pool = candidate_pool_create();
 	ivf_lists_begin(so);
 	ivf_refine_begin(scan, so);
@@ -230,7 +238,7 @@ scan_has_refined_enough(IvfScan *so)
 {
 	double		error;
 
-	if (so->nrefined == 0)
+	if (so->nrefined == 0 || so->small)
 		return false;
 	error = sqrt(so->error2 / so->nrefined);
 	return so->last.score + PATIENCE * error <
@@ -276,7 +284,8 @@ scan_next_stage(IvfScan *so)
 	bool		enough;
 
 	so->stage_rows = Min(rows, so->stage_rows + MAX_STAGE_ROWS);
-	wanted = FIRST_POOL(so->stage_rows) - so->nrefined;
+	wanted = so->small ? SMALL_POOL :
+		FIRST_POOL(so->stage_rows) - so->nrefined;
 	do
 	{
 		bool		has_all;
@@ -291,7 +300,7 @@ scan_next_stage(IvfScan *so)
 		so->exhausted = has_all && left == 0;
 		wanted = Min(MORE_POOL(so->nrefined), FIRST_POOL(MAX_STAGE_ROWS));
 	} while (!enough && !so->exhausted &&
-			 so->nrefined < MAX_CANDIDATES(so->stage_rows));
+			 (so->small || so->nrefined < MAX_CANDIDATES(so->stage_rows)));
 }
 
 /*

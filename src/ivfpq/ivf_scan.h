@@ -24,6 +24,7 @@ typedef struct IvfScan
 	bool		started;
 	bool		null_query;
 	bool		exact;			/* refined scores are the operator's results */
+	bool		small;			/* all rows are refined at once */
 	bool		exhausted;		/* all rows have been found */
 	IvfMeta		meta;
 	IvfModel   *model;
