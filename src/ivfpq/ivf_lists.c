@@ -51,6 +51,7 @@ struct ListRank
 	BlockNumber head;
 	BlockNumber run_first;
 	uint32		run_count;
+	Candidate	last;			/* all up to here have been refined */
 };
 
 /* ----- rank ----- */
@@ -64,6 +65,7 @@ list_rank_visit(uint32 list, const IvfList *entry, void *arg)
 	float		width = sqrtf(Max(entry->width2, 0.0f) / d);
 
 	rank->list = list;
+	rank->last.score = INFINITY;
 	rank->head = entry->head;
 	rank->run_first = entry->run_first;
 	rank->run_count = entry->run_count;
@@ -217,7 +219,7 @@ block_add_candidates(IvfScan *so, const ListRank *list, Page page, int block,
 		candidate.tape = layout->tape_record > 0 ?
 			head->tapes[slot / layout->tape_slots] : InvalidBlockNumber;
 		candidate.tid = *list_page_tid(layout, page, slot);
-		if (!so->has_last || candidate_is_before(&so->last, &candidate))
+		if (candidate_is_before(&list->last, &candidate))
 			candidate_pool_add(so->pool, &candidate);
 	}
 }
@@ -338,4 +340,20 @@ ivf_lists_scan(IvfScan *so, double nrows)
 	}
 	so->nseen = Max(so->nseen, i);
 	page_stream_end(pass.stream);
+}
+
+/*
+ * The candidates of the pool up to the one given have been refined, and so
+ * have those of each list that has been scanned.
+ */
+void
+ivf_lists_refined(IvfScan *so, const Candidate *last)
+{
+	for (int i = 0; i < so->nseen; i++)
+	{
+		ListRank   *list = list_at(so, i);
+
+		if (candidate_is_before(&list->last, last))
+			list->last = *last;
+	}
 }

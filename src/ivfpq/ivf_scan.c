@@ -11,9 +11,10 @@
  * the true one and makes the order exact.
  *
  * A later stage goes through the codes of the former lists again, which costs
- * less than keeping all that it may need, and takes what comes after the
- * former stage's last candidate in the total order of candidates.  When lists
- * and candidates are used up, every row has been returned.
+ * less than keeping all that it may need.  Each list knows the last of its
+ * candidates, in their total order, that has been refined, and gives what
+ * comes after it.  When lists and candidates are used up, every row has been
+ * returned.
  */
 #include "postgres.h"
 
@@ -232,16 +233,19 @@ scan_score_of_rank(IvfScan *so, int rank)
 	return a[k];
 }
 
-/* Whether the candidates refined so far do for the rows of the stage. */
+/*
+ * Whether the candidates refined so far, the last of which is given, do for
+ * the rows of the stage.
+ */
 static bool
-scan_has_refined_enough(IvfScan *so)
+scan_has_refined_enough(IvfScan *so, const Candidate *last)
 {
 	double		error;
 
 	if (so->nrefined == 0 || so->small)
 		return false;
 	error = sqrt(so->error2 / so->nrefined);
-	return so->last.score + PATIENCE * error <
+	return last->score + PATIENCE * error <
 		scan_score_of_rank(so, (int) so->stage_rows);
 }
 
@@ -256,6 +260,7 @@ scan_refine(IvfScan *so, int *left)
 	int			wanted = (int) FIRST_CANDIDATES(so->stage_rows) - so->nrefined;
 	int			first = 0;
 	bool		enough = false;
+	Candidate	last = {.score = INFINITY};
 
 	wanted = Max(wanted, MORE_CANDIDATES(so->nrefined));
 	while (first < pool->n && !enough)
@@ -264,13 +269,13 @@ scan_refine(IvfScan *so, int *left)
 
 		CHECK_FOR_INTERRUPTS();
 		candidate_pool_select(pool, first, n);
-		so->last = pool->items[first + n - 1];
-		so->has_last = true;
+		last = pool->items[first + n - 1];
 		ivf_refine(so, first, n);
 		first += n;
-		enough = scan_has_refined_enough(so);
+		enough = scan_has_refined_enough(so, &last);
 		wanted = MORE_CANDIDATES(so->nrefined);
 	}
+	ivf_lists_refined(so, &last);
 	*left = pool->n - first;
 	return enough;
 }

@@ -48,8 +48,6 @@ typedef struct IvfScan
 
 	/* candidates */
 	CandidatePool *pool;
-	Candidate	last;			/* the last one that has been refined */
-	bool		has_last;
 	HeapRefine *heap;			/* where rows are refined by the table */
 
 	/* scores of all refined candidates, and how far the estimates were off */
@@ -68,11 +66,12 @@ typedef struct IvfScan
 extern void ivf_lists_begin(IvfScan *so);
 
 /*
- * Add the candidates after so->last of the best lists to the pool: of those
- * seen before, and on until nrows rows have been looked at and the pool has
- * what is wanted.
+ * Add candidates that have not been refined to the pool: of the lists seen
+ * before, and of further ones until nrows rows have been looked at and the
+ * pool has what is wanted.
  */
 extern void ivf_lists_scan(IvfScan *so, double nrows);
+extern void ivf_lists_refined(IvfScan *so, const Candidate *last);
 
 /*
  * Turn candidates of the pool, n from place first on, into found rows, and
