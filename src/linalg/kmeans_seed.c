@@ -1,12 +1,13 @@
 /*
  * kmeans_seed.c
- *		First centroids: k-means++ (Arthur and Vassilvitskii 2007), on matrix
- *		products.
+ *		First centroids, drawn in the manner of k-means++ (Arthur and
+ *		Vassilvitskii 2007), on matrix products.
  *
  * k-means++ draws each seed with probability proportional to the squared
- * distance from the seeds before it, which takes k passes over the points.
+ * distance from the seeds before it, which takes k passes over the points; we
+ * take another power of the distance, see seeding_weight.
  * Here many proposals are drawn at once, with the distances known before
- * them, and each is accepted with probability new distance / old distance,
+ * them, and each is accepted with probability new weight / old weight,
  * where the new one also counts the seeds accepted from the same batch.  By
  * rejection sampling that is the same distribution, and a batch costs one
  * product.
@@ -48,7 +49,7 @@ typedef struct Seeding
 	pg_prng_state *prng;
 	double	   *norm2;			/* |x - m|^2 of each point of the sample */
 	double	   *distance2;		/* from the nearest seed */
-	double	   *cumulative;		/* sum of distance2 up to this point */
+	double	   *cumulative;		/* sum of the weights up to this point */
 	float	   *buffer;			/* chunk rows */
 	int			k;
 	int			count;			/* seeds so far */
@@ -151,6 +152,26 @@ seeding_distance2(const Seeding *seeding, int i, float score)
 	return d2 > noise ? d2 : 0;
 }
 
+/*
+ * What the chance of a point to become a seed is proportional to: the square
+ * root of its distance.  k-means++ takes the squared distance, which on items
+ * whose norms follow popularity spends seeds on far points one by one, and
+ * leaves the many others in large clusters.  Share of the best 10, 100 and
+ * 1000 by inner product in the clusters that hold a tenth of the rows, ranked
+ * by their centroids and widths; and what is left of the variance:
+ *
+ *		power of the distance	41k items, 106 clusters		300k, 426
+ *		2 (k-means++)		   .977 .953 .824	.563	.981 .968 .927	.595
+ *		1					   .959 .949 .832	.558	.988 .973 .934	.578
+ *		1/2					   .985 .963 .832	.566	.992 .976 .937	.577
+ *		0 (any point)		   .967 .947 .824	.569	.985 .972 .934	.572
+ */
+static inline double
+seeding_weight(double distance2)
+{
+	return sqrt(sqrt(distance2));
+}
+
 /* Measure the points' distances from seeds first .. count. */
 static void
 seeding_cover(Seeding *seeding, int first)
@@ -178,7 +199,7 @@ seeding_cover(Seeding *seeding, int first)
 	}
 }
 
-/* Draw n points with probability proportional to distance2; false if all 0. */
+/* Draw n points with probability by their weights; false if all are 0. */
 static bool
 seeding_propose(Seeding *seeding, int n, int *proposals)
 {
@@ -186,7 +207,7 @@ seeding_propose(Seeding *seeding, int n, int *proposals)
 
 	for (int i = 0; i < seeding->sample.n; i++)
 	{
-		total += seeding->distance2[i];
+		total += seeding_weight(seeding->distance2[i]);
 		seeding->cumulative[i] = total;
 	}
 	if (!(total > 0))
@@ -240,7 +261,8 @@ seeding_accept(Seeding *seeding, const int *proposals, int n)
 		for (int j = 0; j < naccepted; j++)
 			new = Min(new, seeding_distance2(seeding, point,
 											 y[i * scorer->width + accepted[j]]));
-		if (pg_prng_double(seeding->prng) * old >= new)
+		if (pg_prng_double(seeding->prng) * seeding_weight(old) >=
+			seeding_weight(new))
 			continue;
 		memcpy(seeding->seeds + seeding->count * dim,
 			   seeding->buffer + i * dim, sizeof(float) * dim);
