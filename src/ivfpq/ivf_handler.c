@@ -143,7 +143,7 @@ double
 ivf_scan_rows(double nrows, double wanted)
 {
 	double		scanned = SCAN_FACTOR * cbrt(nrows * nrows * wanted) +
-		SCAN_PER_ROW * wanted;
+	SCAN_PER_ROW * wanted;
 
 	return Max(scanned, SCAN_MIN_ROWS);
 }
