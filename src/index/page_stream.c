@@ -8,6 +8,7 @@
 #include "utils/spccache.h"
 
 #include "base/compat.h"
+#include "index/buffer_hint.h"
 #include "index/page_stream.h"
 
 #ifdef COMPAT_READ_STREAM
@@ -55,6 +56,8 @@ page_stream_end(PageStream *stream)
 
 #else							/* no read stream */
 
+/* A page that a hint says is in a buffer is not announced. */
+
 struct PageStream
 {
 	Relation	rel;
@@ -94,7 +97,8 @@ stream_announce(PageStream *stream)
 			stream->at_end = true;
 		else
 		{
-			if (stream->max > 1)
+			if (stream->max > 1 &&
+				buffer_hint_address(stream->rel, block) == NULL)
 				PrefetchBuffer(stream->rel, MAIN_FORKNUM, block);
 			stream->blocks[(stream->first + stream->n++) % stream->max] = block;
 		}
@@ -112,7 +116,7 @@ page_stream_next(PageStream *stream)
 	block = stream->blocks[stream->first];
 	stream->first = (stream->first + 1) % stream->max;
 	stream->n--;
-	return ReadBuffer(stream->rel, block);
+	return buffer_hint_read(stream->rel, block);
 }
 
 void
