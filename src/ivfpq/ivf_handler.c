@@ -188,8 +188,10 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 				 Selectivity *selectivity, double *correlation, double *pages)
 {
 	double		nrows = path->indexinfo->tuples;
-	double		nscanned = Min(ivf_scan_rows(nrows, COST_FIRST_ROWS), nrows);
 	double		nlists = ivf_default_lists(nrows);
+	double		nscanned = guc_ivfpq_probes > 0 ?
+		nrows * guc_ivfpq_probes / nlists :
+		ivf_scan_rows(nrows, COST_FIRST_ROWS);
 	GenericCosts costs;
 	double		random_page_cost;
 	double		refine_cost;
@@ -202,7 +204,8 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		COST_MISS_RATE * random_page_cost;
 
 	*startup_cost = cpu_operator_cost *
-		(CENTROID_CPU_OPERATORS * nlists + CODE_CPU_OPERATORS * nscanned) +
+		(CENTROID_CPU_OPERATORS * nlists +
+		 CODE_CPU_OPERATORS * Min(nscanned, nrows)) +
 		Min(COST_CANDIDATES, nrows) * refine_cost;
 	*total_cost = *startup_cost + nrows *
 		(cpu_index_tuple_cost + CODE_CPU_OPERATORS * cpu_operator_cost +
