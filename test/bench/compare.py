@@ -1,5 +1,5 @@
 """
-compare.py FOLDER REPORT [--quick] [--metric ip|l2|cosine]
+compare.py [--quick] [--metric ip|l2|cosine] FOLDER REPORT
 	Measures recsys_hnsw beside pgvector's HNSW in the server that the PG*
 	variables name, and writes a report.  test/bench/compare makes the server;
 	README.md says what is measured and how.
@@ -25,6 +25,8 @@ QUICK_SWEEP = (10, 40, 50, 60, 100, 200, 1000)
 # are then sorted by their true distance.
 OVERFETCH = (2000, 4000)
 
+EXTENSIONS = {"rec": "recsys", "pgv": "vector"}		# by schema
+
 SETTINGS = {
 	"jit": "off",
 	"enable_seqscan": "off",
@@ -35,9 +37,9 @@ SETTINGS = {
 
 @dataclass
 class System:
-	"""One of the two extensions, with its table and index."""
+	"""A kind of index of one of the two extensions, with a table of its own."""
 	name: str
-	schema: str
+	schema: str					# that the extension is in
 	options: str				# of CREATE INDEX, with the class to fill in
 	builds: dict = field(default_factory=dict)	# workers: list of Build
 	version: str = ""
@@ -73,7 +75,8 @@ class Contender:
 	hits: list = field(default_factory=list)		# recall of each query
 	short: int = 0				# queries with fewer than K rows
 	disordered: int = 0			# queries with rows out of order
-	buffers: int = 0
+	buffers: int = 0			# of the index
+	table_buffers: int = 0
 	queries: int = 0
 
 	def median(self):
@@ -97,6 +100,29 @@ class Contender:
 		return other.mean_cpu() / self.mean_cpu()
 
 
+def wire(vector):
+	"""The parameter for a query: the binary form of type vector."""
+	return Parameter(np.array([len(vector), 0], ">i2").tobytes()
+					 + vector.astype(">f4").tobytes())
+
+
+def copy_data(items, block=65536):
+	"""Items in COPY's binary format, as (id int, embedding vector), in pieces."""
+	n, dim = items.shape
+	yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+	for first in range(0, n, block):
+		x = items[first:first + block]
+		rows = np.zeros(len(x), np.dtype([
+			("nfields", ">i2"), ("id_len", ">i4"), ("id", ">i4"),
+			("len", ">i4"), ("dim", ">i2"), ("zero", ">i2"),
+			("x", ">f4", (dim,))]))
+		rows["nfields"], rows["id_len"] = 2, 4
+		rows["id"] = first + np.arange(len(x))
+		rows["len"], rows["dim"], rows["x"] = 4 + 4 * dim, dim, x
+		yield rows.tobytes()
+	yield b"\xff\xff"
+
+
 class DataSet:
 	"""Items, queries, and the exact answer."""
 
@@ -109,25 +135,8 @@ class DataSet:
 		self.queries = np.load(folder / "queries.npy").astype(np.float32)
 		self.metric = metric or (
 			"l2" if list(folder.glob("gt_l2_*")) else "ip")
-		self.parameters = [Parameter(self._wire(q)) for q in self.queries]
+		self.parameters = [wire(q) for q in self.queries]
 		self.scores = None
-
-	@staticmethod
-	def _wire(vector):
-		"""The binary form of type vector."""
-		return np.array([len(vector), 0], ">i2").tobytes() + \
-			vector.astype(">f4").tobytes()
-
-	def copy_data(self):
-		"""All items in COPY's binary format, as (id int, embedding vector)."""
-		n, dim = self.items.shape
-		rows = np.zeros(n, np.dtype([
-			("nfields", ">i2"), ("id_len", ">i4"), ("id", ">i4"),
-			("len", ">i4"), ("dim", ">i2"), ("zero", ">i2"),
-			("x", ">f4", (dim,))]))
-		rows["nfields"], rows["id_len"], rows["id"] = 2, 4, np.arange(n)
-		rows["len"], rows["dim"], rows["x"] = 4 + 4 * dim, dim, self.items
-		return b"PGCOPY\n\xff\r\n\0" + bytes(8) + rows.tobytes() + b"\xff\xff"
 
 	def compute_scores(self, nqueries):
 		"""Distances of all items to the first queries, in float64."""
@@ -145,30 +154,39 @@ class DataSet:
 	def kth_scores(self, k):
 		return np.partition(self.scores, k - 1, axis=1)[:, k - 1]
 
+	def scores_of(self, query, found):
+		"""Distances of some items to a query."""
+		return self.scores[query, found]
+
 
 class Comparison:
-	def __init__(self, data, quick):
+	SYSTEMS = {
+		"recsys": ("rec", "USING recsys_hnsw (embedding {})"),
+		"pgvector": ("pgv", "USING hnsw (embedding {}) "
+					 "WITH (m = 16, ef_construction = 64)"),
+	}
+
+	def __init__(self, data, quick, names=("recsys", "pgvector")):
 		self.data = data
 		self.quick = quick
+		self.systems = [System(n, *self.SYSTEMS[n]) for n in names]
+		self.results = {}		# K: list of contenders
+		self.connect()
+
+	def connect(self):
 		self.conn = Connection()
 		self.watcher = Connection()
-		self.systems = (
-			System("recsys", "rec", "USING recsys_hnsw (embedding {})"),
-			System("pgvector", "pgv", "USING hnsw (embedding {}) "
-				   "WITH (m = 16, ef_construction = 64)"))
-		self.recsys, self.pgvector = self.systems
-		self.results = {}		# K: list of contenders
 
 	# ----- tables and indexes -----
 
 	def load(self):
 		dim = self.data.items.shape[1]
-		for schema, extension in (("rec", "recsys"), ("pgv", "vector")):
-			self.conn.exec(f"CREATE SCHEMA {schema}; "
-						   f"CREATE EXTENSION {extension} SCHEMA {schema}")
-		for name, value in SETTINGS.items():
-			self.conn.exec(f"SET {name} = '{value}'")
-		for system, extension in zip(self.systems, ("recsys", "vector")):
+		self.settle()
+		for system in self.systems:
+			extension = EXTENSIONS[system.schema]
+			self.conn.exec(f"CREATE SCHEMA IF NOT EXISTS {system.schema}; "
+						   f"CREATE EXTENSION IF NOT EXISTS {extension} "
+						   f"SCHEMA {system.schema}")
 			system.version = self.conn.value(
 				f"SELECT extversion FROM pg_extension "
 				f"WHERE extname = '{extension}'")
@@ -178,9 +196,14 @@ class Comparison:
 					f"embedding {system.schema}.vector({dim}) NOT NULL); "
 					f"ALTER TABLE {table} ALTER embedding SET STORAGE PLAIN")
 			self.conn.copy(f"COPY {system.table()} FROM STDIN (FORMAT binary)",
-						   self.data.copy_data())
+						   copy_data(self.data.items))
 			self.conn.exec(f"VACUUM (FREEZE, ANALYZE) {system.table()}")
 			self.conn.exec(self.create_index(system, "", system.name + "_empty"))
+
+	def settle(self):
+		"""What each connection has to set."""
+		for name, value in SETTINGS.items():
+			self.conn.exec(f"SET {name} = '{value}'")
 
 	def create_index(self, system, name, table):
 		columns = system.options.format(
@@ -203,7 +226,7 @@ class Comparison:
 		return Build(seconds, sum(cpu.values()), len(cpu) - 1)
 
 	def build(self, repeats, workers_wanted):
-		"""Build both indexes in turn, again and again."""
+		"""Build all indexes in turn, again and again."""
 		for repeat in range(repeats):
 			for workers in workers_wanted:
 				for system in self.systems[::-1 if repeat % 2 else 1]:
@@ -245,17 +268,19 @@ class Comparison:
 			f"FROM {system.table()} ORDER BY {distance} LIMIT {rows}) "
 			f"SELECT id FROM near ORDER BY distance + 0 LIMIT {k}")
 
+	def plain_scans(self, pgvector, k, sweep):
+		statement = self.select(pgvector, k)
+		return [Contender(
+			f"pgvector, ef_search {ef}", statement, pgvector,
+			f"SET hnsw.iterative_scan = off; SET hnsw.ef_search = {ef}")
+			for ef in sweep if ef >= min(k, EF_SWEEP[-1])]
+
 	def contenders(self, k):
 		"""The first is recsys, with no setting touched."""
 		recsys, pgvector = self.systems
 		found = [Contender("recsys, defaults", self.select(recsys, k), recsys)]
-		statement = self.select(pgvector, k)
-		for ef in EF_SWEEP:
-			if ef >= min(k, EF_SWEEP[-1]) and not (
-					self.quick and ef not in QUICK_SWEEP):
-				found.append(Contender(
-					f"pgvector, ef_search {ef}", statement, pgvector,
-					f"SET hnsw.iterative_scan = off; SET hnsw.ef_search = {ef}"))
+		found += self.plain_scans(pgvector, k,
+								  QUICK_SWEEP if self.quick else EF_SWEEP)
 		for rows in () if self.quick or k < 100 else OVERFETCH:
 			found.append(Contender(
 				f"pgvector, iterative, {rows} rows sorted",
@@ -267,26 +292,29 @@ class Comparison:
 
 	def floors(self, k):
 		"""What statements of this shape take without an index search."""
-		rows = f"SELECT id FROM {self.recsys.table()} LIMIT {k}"
+		recsys, pgvector = self.systems
+		rows = f"SELECT id FROM {recsys.table()} LIMIT {k}"
 		return [
 			Contender("floor: SELECT 1", self.prepare(f"one_{k}", "SELECT 1"),
 					  parameter=False),
 			Contender("floor: recsys, empty index", self.select(
-				self.recsys, k, "recsys_empty")),
+				recsys, k, "recsys_empty")),
 			Contender("floor: pgvector, empty index", self.select(
-				self.pgvector, k, "pgvector_empty")),
+				pgvector, k, "pgvector_empty")),
 			Contender(f"floor: {k} rows in heap order",
 					  self.prepare(f"rows_{k}", rows), parameter=False)]
 
 	def index_counters(self, system):
-		"""Scans of the index so far, and its buffer accesses."""
+		"""Scans of the index so far; buffer accesses of it and of the table."""
 		self.conn.exec("SELECT pg_stat_force_next_flush()")
 		row = self.conn.exec(
-			"SELECT idx_scan, idx_blks_hit + idx_blks_read "
-			"FROM pg_stat_user_indexes JOIN pg_statio_user_indexes "
-			f"USING (indexrelid) WHERE pg_stat_user_indexes.indexrelname = "
-			f"'{system.index()}'")[0]
-		return int(row[0]), int(row[1])
+			"SELECT i.idx_scan, io.idx_blks_hit + io.idx_blks_read, "
+			"heap_blks_hit + heap_blks_read "
+			"FROM pg_stat_user_indexes i "
+			"JOIN pg_statio_user_indexes io USING (indexrelid) "
+			"JOIN pg_statio_user_tables t ON t.relid = i.relid "
+			f"WHERE i.indexrelname = '{system.index()}'")[0]
+		return tuple(int(value) for value in row)
 
 	def run_block(self, contender, k, queries, warm):
 		"""Time a block of queries, after a few that only warm the caches."""
@@ -296,7 +324,7 @@ class Comparison:
 			self.conn.exec(contender.settings)
 		self.conn.time_prepared(contender.statement, parameters[:len(warm)])
 		if contender.system:
-			scans, buffers = self.index_counters(contender.system)
+			before = self.index_counters(contender.system)
 		cpu = self.conn.cpu_seconds()
 		seconds, ids = self.conn.time_prepared(contender.statement,
 											   parameters[len(warm):])
@@ -304,16 +332,17 @@ class Comparison:
 		contender.seconds.append(seconds)
 		if contender.system:
 			after = self.index_counters(contender.system)
-			if after[0] - scans != len(ids):
+			if after[0] - before[0] != len(ids):
 				raise RuntimeError(f"{contender.label}: {len(ids)} queries "
-								   f"made {after[0] - scans} index scans")
-			contender.buffers += after[1] - buffers
+								   f"made {after[0] - before[0]} index scans")
+			contender.buffers += after[1] - before[1]
+			contender.table_buffers += after[2] - before[2]
 			contender.queries += len(ids)
 			self.score(contender, k, queries, ids)
 
 	def score(self, contender, k, queries, ids):
 		for query, found in zip(queries, ids):
-			scores = self.data.scores[query, found]
+			scores = self.data.scores_of(query, found)
 			worst = self.kth[query] + self.data.tolerance[query]
 			contender.hits.append(
 				len({i for i, s in zip(found, scores) if s <= worst}) / k)
@@ -371,41 +400,50 @@ def machine_lines(conn):
 		+ ", ".join(f"{n} = {v}" for n, v in SETTINGS.items())]
 
 
-def build_lines(comparison):
-	recsys, pgvector = comparison.systems
+def build_table(systems):
 	lines = ["", "## Build", "",
 			 "| workers | system | seconds | CPU seconds |", "|---|---|---|---|"]
-	for workers in recsys.builds:
-		for system in comparison.systems:
+	for workers in systems[0].builds:
+		for system in systems:
 			builds = system.builds[workers]
 			lines.append(f"| {workers} | {system.name} | "
 						 f"{spread([b.seconds for b in builds], 1)} | "
 						 f"{spread([b.cpu for b in builds], 1)} |")
+	return lines
+
+
+def size_lines(systems, rows):
+	return [""] + [
+		f"- index of {s.name}: {s.size / 2**20:.1f} MiB, "
+		f"{s.size / rows:.0f} bytes a row" for s in systems]
+
+
+def build_lines(comparison):
+	recsys, pgvector = comparison.systems
+	lines = build_table(comparison.systems)
 	for workers in recsys.builds:
 		pairs = list(zip(recsys.builds[workers], pgvector.builds[workers]))
 		wall = spread([b.seconds / a.seconds for a, b in pairs])
 		cpu = spread([b.cpu / a.cpu for a, b in pairs])
 		lines += ["", f"**{workers} workers: pgvector's time over recsys's: "
 				  f"{wall}; CPU time: {cpu}**"]
-	n = len(comparison.data.items)
-	lines += [""] + [
-		f"- index of {s.name}: {s.size / 2**20:.1f} MiB, "
-		f"{s.size / n:.0f} bytes a row" for s in comparison.systems]
-	return lines
+	return lines + size_lines(comparison.systems, len(comparison.data.items))
 
 
 def query_lines(k, contenders):
 	lines = ["", f"## K = {k}", "",
 			 "| | recall | median ms | p99 ms | queries/s | server CPU ms | "
-			 "index buffers | short |", "|---|---|---|---|---|---|---|---|"]
+			 "index buffers | table buffers | short |",
+			 "|---|---|---|---|---|---|---|---|---|"]
 	for c in contenders:
 		recall = "" if c.recall() is None else f"{c.recall():.4f}"
-		buffers = f"{c.buffers / c.queries:.0f}" if c.queries else ""
+		buffers = f"{c.buffers / c.queries:.0f} | " \
+			f"{c.table_buffers / c.queries:.0f}" if c.queries else " | "
 		lines.append(
 			f"| {c.label} | {recall} | {1000 * c.median():.3f} | "
 			f"{1000 * c.p99():.3f} | {1 / c.median():.0f} | "
 			f"{1000 * c.mean_cpu():.3f} | {buffers} | {c.short or ''} |")
-	return lines + verdict_lines(k, contenders)
+	return lines
 
 
 def ratio_line(recsys, other, what):
@@ -440,17 +478,18 @@ def report(comparison, seconds):
 			 f"- data: {n} x {dim}, metric {data.metric}; one client, prepared "
 			 "statements, binary parameter, blocks of queries in turn"]
 	lines += machine_lines(comparison.conn)
-	lines += [f"- recsys {comparison.recsys.version}"
+	recsys, pgvector = comparison.systems
+	lines += [f"- recsys {recsys.version}"
 			  + (f" ({os.environ['RECSYS_COMMIT']})"
 				 if os.environ.get("RECSYS_COMMIT") else "")
-			  + f", no setting touched; pgvector {comparison.pgvector.version},"
+			  + f", no setting touched; pgvector {pgvector.version},"
 			  " m = 16, ef_construction = 64",
 			  "- medians, and in brackets the least and the largest of the "
 			  f"repeats; the run took {seconds:.0f} s"]
-	if comparison.recsys.builds:
+	if recsys.builds:
 		lines += build_lines(comparison)
 	for k, contenders in comparison.results.items():
-		lines += query_lines(k, contenders)
+		lines += query_lines(k, contenders) + verdict_lines(k, contenders)
 	return "\n".join(lines) + "\n"
 
 

@@ -71,6 +71,9 @@ class Connection:
 			raise RuntimeError(lib.PQerrorMessage(self.conn).decode())
 		self.pid = int(self.value("SELECT pg_backend_pid()"))
 
+	def close(self):
+		lib.PQfinish(self.conn)
+
 	def _check(self, result, expected):
 		if lib.PQresultStatus(result) not in expected:
 			message = lib.PQresultErrorMessage(result).decode()
@@ -107,13 +110,14 @@ class Connection:
 			lib.PQclear(self._check(result, (COMMAND_OK, TUPLES_OK)))
 		return seconds
 
-	def copy(self, sql, data):
-		"""COPY ... FROM STDIN of a whole bytes object."""
+	def copy(self, sql, pieces):
+		"""COPY ... FROM STDIN of data in pieces, each a bytes object."""
 		self.exec(sql)
 		chunk = 1 << 20
-		for i in range(0, len(data), chunk):
-			piece = data[i:i + chunk]
-			lib.PQputCopyData(self.conn, piece, len(piece))
+		for data in pieces:
+			for i in range(0, len(data), chunk):
+				piece = data[i:i + chunk]
+				lib.PQputCopyData(self.conn, piece, len(piece))
 		lib.PQputCopyEnd(self.conn, None)
 		while result := lib.PQgetResult(self.conn):
 			lib.PQclear(self._check(result, (COMMAND_OK,)))
