@@ -31,6 +31,11 @@ extern int no_such_variable
 #include "varatt.h"
 #endif
 
+/* Since 18 the mark stands before a declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn _Noreturn
+#endif
+
 /* Before 16 there are no soft errors: all errors are raised. */
 #if PG_VERSION_NUM < 160000
 #define ereturn(context, dummy_value, ...) \

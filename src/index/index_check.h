@@ -13,6 +13,7 @@
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
 
+#include "base/compat.h"
 #include "index/index_access.h"
 #include "vector/vector.h"
 
@@ -53,9 +54,10 @@ extern void index_check_end(IndexCheck *check);
  * Raise ERRCODE_INDEX_CORRUPTED for a place.  index_check_standby comes first
  * where it takes two pages to show the fault: see there.
  */
-extern void index_check_fault(const IndexCheck *check, IndexPlace place,
-							  const char *format,...)
-			pg_attribute_printf(3, 4) pg_attribute_noreturn();
+pg_noreturn extern void index_check_fault(const IndexCheck *check,
+										  IndexPlace place,
+										  const char *format,...)
+			pg_attribute_printf(3, 4);
 extern void index_check_standby(const IndexCheck *check);
 
 /*

@@ -32,14 +32,14 @@ static relopt_enum_elt_def refine_values[] =
 	{"sq8", REFINE_SQ8},
 	{"float16", REFINE_FLOAT16},
 	{"none", REFINE_NONE},
-	{NULL}
+	{NULL, 0}
 };
 
 static relopt_enum_elt_def rotation_values[] =
 {
 	{"random", IVF_ROTATION_RANDOM},
 	{"learned", IVF_ROTATION_LEARNED},
-	{NULL}
+	{NULL, 0}
 };
 
 /* Register options and method; called once, when the library is loaded. */
@@ -121,7 +121,7 @@ ivf_nsub(Relation index, int padded_dim)
 				 errmsg("%d subquantizers do not fit vectors that are padded to %d dimensions",
 						nsub, padded_dim),
 				 errdetail("The number must divide the dimensions, into parts of at most %d.",
-						   CODEBOOK_MAX_SUB),
+						   CODEBOOK_MAX_SUBDIM),
 				 errhint("Leave the option out, or set it to %d.",
 						 codebook_default_nsub(padded_dim))));
 	return nsub;
@@ -190,8 +190,8 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		nrows = path->indexinfo->tuples;
 	double		nlists = ivf_default_lists(nrows);
 	double		nscanned = guc_ivfpq_probes > 0 ?
-		nrows * guc_ivfpq_probes / nlists :
-		ivf_scan_rows(nrows, COST_FIRST_ROWS);
+	nrows * guc_ivfpq_probes / nlists :
+	ivf_scan_rows(nrows, COST_FIRST_ROWS);
 	GenericCosts costs;
 	double		random_page_cost;
 	double		refine_cost;
