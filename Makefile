@@ -12,7 +12,8 @@ OBJS += src/kernels/kernels_choose.o src/kernels/kernels_scalar.o \
 	src/kernels/kernels_avx2.o src/kernels/kernels_avx512.o \
 	src/kernels/kernels_neon.o
 OBJS += src/linalg/rotation.o src/linalg/blas.o src/linalg/kmeans.o \
-	src/linalg/kmeans_assign.o src/linalg/kmeans_seed.o
+	src/linalg/kmeans_assign.o src/linalg/kmeans_cells.o \
+	src/linalg/kmeans_seed.o src/linalg/polar.o
 OBJS += src/vector/vector_io.o src/vector/vector_ops.o \
 	src/vector/vector_distance.o src/vector/vector_cast.o \
 	src/vector/vector_agg.o
@@ -36,6 +37,7 @@ OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
 OBJS += src/ivfpq/ivf_handler.o src/ivfpq/ivf_page.o src/ivfpq/ivf_space.o \
 	src/ivfpq/ivf_meta.o src/ivfpq/ivf_model.o src/ivfpq/ivf_directory.o \
 	src/ivfpq/ivf_codebook.o src/ivfpq/ivf_codebook_train.o \
+	src/ivfpq/ivf_codebook_rotation.o \
 	src/ivfpq/ivf_coder.o src/ivfpq/ivf_tape.o src/ivfpq/ivf_build.o \
 	src/ivfpq/ivf_sample.o src/ivfpq/ivf_train.o src/ivfpq/ivf_assign.o \
 	src/ivfpq/ivf_rowsort.o src/ivfpq/ivf_parallel.o src/ivfpq/ivf_write.o src/ivfpq/ivf_insert.o \

@@ -16,9 +16,6 @@
 
 #include <float.h>
 
-/* Dimensions of a sub-vector: more are not worth 4 bits. */
-#define MAX_SUBDIM 64
-
 /* 16 numbers, one a word, are four of these. */
 typedef float Float4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32 Int4 __attribute__((vector_size(16), aligned(4), may_alias));
@@ -28,7 +25,7 @@ bool
 codebook_nsub_fits(int padded_dim, int nsub)
 {
 	return nsub >= 1 && nsub <= CODEBOOK_MAX_SUB && padded_dim % nsub == 0 &&
-		padded_dim / nsub <= MAX_SUBDIM;
+		padded_dim / nsub <= CODEBOOK_MAX_SUBDIM;
 }
 
 /*
@@ -78,7 +75,7 @@ codebook_words_changed(Codebook *codebook)
 		float	   *column = codebook->columns +
 		(Size) (i / CODEBOOK_WORDS) * CODEBOOK_WORDS * subdim +
 		i % CODEBOOK_WORDS;
-		uint16		halves[MAX_SUBDIM];
+		uint16		halves[CODEBOOK_MAX_SUBDIM];
 
 		kernels->f32_to_f16(word, halves, subdim);
 		kernels->f16_to_f32(halves, word, subdim);

@@ -86,6 +86,23 @@ report_round(void *arg, int round, int nrounds)
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, round);
 }
 
+/* Tell the user where there are fewer lists than asked for. */
+static void
+training_notice(const Training *training)
+{
+	Relation	index = training->build->index;
+	int			nlists = training->meta.nlists;
+
+	/* the sample has told where memory is the reason */
+	if (nlists >= training->sample.lists ||
+		ivf_options(index).lists != training->sample.lists)
+		return;
+	ereport(NOTICE,
+			(errmsg("index \"%s\" has %d lists and not %d, since its sample has no more different vectors",
+					RelationGetRelationName(index), nlists,
+					training->sample.lists)));
+}
+
 /* Cluster the sample; the centroids become what is stored of them. */
 static void
 training_cluster(Training *training)
@@ -104,6 +121,7 @@ training_cluster(Training *training)
 										  MCXT_ALLOC_HUGE);
 	nlists = kmeans_train(&task, training->centroids);
 	training->meta.nlists = nlists;
+	training_notice(training);
 
 	training->entries = palloc_extended(mul_size(training->layout.list_size,
 												 nlists),
@@ -244,9 +262,8 @@ training_code(Training *training)
 		training_set_mean(training);
 	training_take_directions(training);
 	if (training->meta.learned)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rotation = learned is not implemented yet")));
+		codebook_train_rotation(model->codebook, training->sample.points,
+								training->sample.n, model->learned);
 	else
 		training_set_words(training);
 }

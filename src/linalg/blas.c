@@ -117,3 +117,13 @@ blas_gemm(const float *w, const float *x, const float *bias,
 		  1.0f, x, shape.inputs, w, shape.inputs,
 		  bias == NULL ? 0.0f : 1.0f, y, shape.outputs);
 }
+
+void
+blas_add_outer(const float *u, const float *v, float *y, BlasShape shape)
+{
+	blas_load();
+	sgemm(CblasRowMajor, CblasTrans, CblasNoTrans,
+		  shape.outputs, shape.inputs, shape.rows,
+		  1.0f, u, shape.outputs, v, shape.inputs,
+		  1.0f, y, shape.inputs);
+}

@@ -30,4 +30,11 @@ extern void blas_gemv(const float *w, const float *x, const float *bias,
 extern void blas_gemm(const float *w, const float *x, const float *bias,
 					  float *y, BlasShape shape);
 
+/*
+ * y[outputs][inputs] += u[rows][outputs]' v[rows][inputs]: the sum of the outer
+ * products of their rows.
+ */
+extern void blas_add_outer(const float *u, const float *v, float *y,
+						   BlasShape shape);
+
 #endif							/* RECSYS_BLAS_H */

@@ -6,9 +6,9 @@
  * moves the centroids to the means of their points, and splits the cluster of
  * the largest distortion where another has lost all of its points.
  *
- * Beyond KMEANS_ONE_LEVEL centroids the points are first clustered coarsely,
- * into sqrt(k) cells; each cell gets its share of the centroids, trained on its
- * own points; the last rounds are over all of them.
+ * Beyond KMEANS_ONE_LEVEL centroids the points are first parted into some
+ * sqrt(k) cells (kmeans_cells.c); each cell gets its share of the centroids,
+ * trained on its own points; the last rounds are over all of them.
  */
 #include "postgres.h"
 
@@ -23,9 +23,13 @@
 /* Rounds end when fewer than one in so many points changed its centroid. */
 #define SETTLED 1000
 
-/* Points for each cell of the first of two levels, and last rounds. */
-#define COARSE_POINTS 256
-#define FINAL_ROUNDS 2
+/*
+ * Of two levels: rounds at the end, over all centroids.  For 5,000 centroids of
+ * 320,000 points the distortion was 0.199 without them, 0.184, 0.179 and 0.177
+ * after one, two and three; ten rounds of one level gave 0.1735 in five times
+ * the time.
+ */
+#define FINAL_ROUNDS 3
 
 /* Clusters of some points; cluster i has order[begin[i] .. end[i]]. */
 typedef struct Clusters
@@ -40,16 +44,6 @@ typedef struct Clusters
 	double	   *sum;			/* dim, for clusters_center */
 	pg_prng_state *prng;
 } Clusters;
-
-/* A call of kmeans_train. */
-typedef struct Training
-{
-	const KmeansTask *task;
-	pg_prng_state prng;
-	int			round;			/* the next one to be reported */
-	int			nrounds;
-	bool		each_round;		/* whether rounds of Lloyd's are reported */
-} Training;
 
 double
 kmeans_distance2(const float *a, const float *b, int dim)
@@ -92,41 +86,56 @@ clusters_free(Clusters *clusters)
 	pfree(clusters->sum);
 }
 
-/* Label all points by the present centroids; returns how many changed. */
-static int
-clusters_label(Clusters *clusters)
+/* The nearest centroid of each point of a view. */
+static void
+label_points(const Clusters *clusters, int *labels)
 {
 	const KmeansPoints *points = &clusters->points;
 	KmeansAssigner *assigner = kmeans_assigner_create(clusters->centroids,
 													  clusters->k, points->dim);
-	int			step = Min(points->n, KMEANS_MAX_CHUNK);
-	int		   *labels = palloc(sizeof(int) * step);
-	float	   *buffer = kmeans_alloc((Size) step * points->dim, sizeof(float));
-	int			changed = 0;
+	float	   *buffer = NULL;
+	int			step = points->n;
 
+	if (points->rows != NULL)
+	{
+		step = Min(step, KMEANS_MAX_CHUNK);
+		buffer = kmeans_alloc((Size) step * points->dim, sizeof(float));
+	}
 	for (int done = 0; done < points->n; done += step)
 	{
 		int			n = Min(step, points->n - done);
 
 		kmeans_assign(assigner, kmeans_points_read(points, done, n, buffer), n,
-					  labels);
-		for (int i = 0; i < n; i++)
-			changed += labels[i] != clusters->labels[done + i];
-		memcpy(clusters->labels + done, labels, sizeof(int) * n);
+					  labels + done);
 	}
 	kmeans_assigner_free(assigner);
-	pfree(buffer);
-	pfree(labels);
-	kmeans_group(clusters->labels, points->n, clusters->k, clusters->begin,
-				 clusters->order);
+	if (buffer != NULL)
+		pfree(buffer);
+}
+
+/* Label all points by the present centroids; returns how many changed. */
+static int
+clusters_label(Clusters *clusters)
+{
+	int			n = clusters->points.n;
+	int		   *labels = kmeans_alloc(n, sizeof(int));
+	int			changed = 0;
+
+	label_points(clusters, labels);
+	for (int i = 0; i < n; i++)
+		changed += labels[i] != clusters->labels[i];
+	pfree(clusters->labels);
+	clusters->labels = labels;
+	kmeans_group(labels, n, clusters->k, clusters->begin, clusters->order);
 	memcpy(clusters->end, clusters->begin + 1, sizeof(int) * clusters->k);
 	return changed;
 }
 
-/* A member of a cluster, counted through all of them. */
+/* A member of a cluster, counted through all of them.  May be interrupted. */
 static inline const float *
 clusters_point(const Clusters *clusters, int position)
 {
+	CHECK_FOR_INTERRUPTS();
 	return kmeans_point(&clusters->points, clusters->order[position]);
 }
 
@@ -278,37 +287,30 @@ clusters_repair(Clusters *clusters)
 		}
 		if (!clusters_fill(clusters, to, distortion))
 			break;
-		CHECK_FOR_INTERRUPTS();
 	}
 	if (distortion != NULL)
 		pfree(distortion);
 }
 
-/* Tell of the next round of work. */
 static void
-training_report(Training *training)
+report(const KmeansTask *task, int round, int nrounds)
 {
-	const KmeansTask *task = training->task;
-
-	if (task->progress != NULL && training->round < training->nrounds)
-		task->progress(task->arg, training->round, training->nrounds);
-	training->round++;
+	if (task->progress != NULL)
+		task->progress(task->arg, round, nrounds);
 }
 
-/* Up to so many rounds of Lloyd's algorithm from the given centroids. */
-static void
-lloyd(Training *training, const KmeansPoints *points, int k, int rounds,
-	  float *centroids)
+void
+kmeans_lloyd(const KmeansTask *task, const KmeansPoints *points, int k,
+			 pg_prng_state *prng, float *centroids)
 {
 	Clusters	clusters;
 
-	clusters_init(&clusters, points, k, centroids, &training->prng);
-	for (int round = 0; round < rounds; round++)
+	clusters_init(&clusters, points, k, centroids, prng);
+	for (int round = 0; round < task->iterations; round++)
 	{
 		int			changed;
 
-		if (training->each_round)
-			training_report(training);
+		report(task, round + 1, task->iterations + 1);
 		changed = clusters_label(&clusters);
 		for (int i = 0; i < k; i++)
 			clusters_center(&clusters, i);
@@ -319,98 +321,91 @@ lloyd(Training *training, const KmeansPoints *points, int k, int rounds,
 	clusters_free(&clusters);
 }
 
-/* Seeds and rounds; returns the number of centroids. */
-static int
-train_one_level(Training *training, const KmeansPoints *points, int k,
-				float *centroids)
+int
+kmeans_train_one_level(const KmeansTask *task, const KmeansPoints *points,
+					   int k, pg_prng_state *prng, float *centroids)
 {
 	int			n;
 
-	if (training->each_round)
-		training_report(training);
-	n = kmeans_seed(points, k, &training->prng, centroids);
+	report(task, 0, task->iterations + 1);
+	n = kmeans_seed(points, k, prng, centroids);
 	/* with fewer than k, every point has a centroid of its own */
 	if (n < k)
 		return n;
-	lloyd(training, points, k, training->task->iterations, centroids);
+	kmeans_lloyd(task, points, k, prng, centroids);
 	return kmeans_fill_distinct(points, k, centroids, k);
 }
 
 /*
- * Fill the cells: a coarse clustering of a sample, then each point's nearest.
- * Returns their number; cell i has the points order[first[i] .. first[i + 1]].
+ * Each cell of a partition trains its share of the centroids; returns their
+ * number.  Rounds are reported as if there were the wanted number of cells.
  */
 static int
-train_cells(Training *training, const KmeansPoints *points, int ncells,
-			int *first, int *order)
+train_in_cells(const KmeansTask *task, const KmeansPoints *points, int wanted,
+			   pg_prng_state *prng, float *centroids)
 {
-	int			n = Min(points->n, ncells * COARSE_POINTS);
-	int		   *rows = kmeans_alloc(n, sizeof(int));
-	KmeansPoints sample = {points->base, rows, n, points->dim};
-	float	   *middles = kmeans_alloc((Size) ncells * points->dim, sizeof(float));
-	int		   *labels = kmeans_alloc(points->n, sizeof(int));
-	KmeansAssigner *assigner;
-
-	kmeans_sample(points, n, &training->prng, rows);
-	ncells = train_one_level(training, &sample, ncells, middles);
-	assigner = kmeans_assigner_create(middles, ncells, points->dim);
-	kmeans_assign(assigner, points->base, points->n, labels);
-	kmeans_group(labels, points->n, ncells, first, order);
-	kmeans_assigner_free(assigner);
-	pfree(labels);
-	pfree(middles);
-	pfree(rows);
-	return ncells;
-}
-
-static int
-train_two_levels(Training *training, const KmeansPoints *points, int k,
-				 float *centroids)
-{
-	int			ncells = (int) sqrt((double) k);
-	int		   *first = kmeans_alloc(ncells + 1, sizeof(int));
-	int		   *order = kmeans_alloc(points->n, sizeof(int));
+	KmeansTask	quiet = {.iterations = task->iterations};
+	KmeansCells *cells;
+	int			nrounds = 1 + wanted + FINAL_ROUNDS;
+	int			reported = 0;
 	int			count = 0;
 	int64		due = 0;
 
-	training->nrounds = training->task->iterations + 1 + ncells + FINAL_ROUNDS;
-	ncells = train_cells(training, points, ncells, first, order);
-	training->each_round = false;
-	for (int cell = 0; cell < ncells; cell++)
+	report(task, 0, nrounds);
+	cells = kmeans_cells_create(points, wanted, prng);
+	for (int cell = 0; cell < cells->n; cell++)
 	{
-		KmeansPoints members = {points->base, order + first[cell],
-		first[cell + 1] - first[cell], points->dim};
+		int			begin = cells->first[cell];
+		int			end = cells->first[cell + 1];
+		KmeansPoints members = {points->base, cells->order + begin,
+		end - begin, points->dim};
 		int64		due_before = due;
 
 		/* sums of shares are rounded, so that the shares add up to k */
-		due = (int64) k * first[cell + 1] / points->n;
-		training_report(training);
+		due = (int64) task->k * end / points->n;
 		if (due > due_before)
-			count += train_one_level(training, &members, due - due_before,
-									 centroids + (Size) count * points->dim);
+			count += kmeans_train_one_level(&quiet, &members, due - due_before,
+											prng, centroids +
+											(Size) count * points->dim);
+		for (; reported < due * wanted / task->k; reported++)
+			report(task, 1 + reported, nrounds);
 	}
-	pfree(first);
-	pfree(order);
+	kmeans_cells_free(cells);
+	return count;
+}
 
-	training->each_round = true;
-	count = kmeans_fill_distinct(points, k, centroids, count);
-	if (count < k)
-		return count;
-	lloyd(training, points, k, FINAL_ROUNDS, centroids);
-	return kmeans_fill_distinct(points, k, centroids, k);
+static int
+train_two_levels(const KmeansTask *task, const KmeansPoints *points,
+				 pg_prng_state *prng, float *centroids)
+{
+	KmeansTask	once = {.iterations = 1};
+	int			k = task->k;
+	int			wanted = (int) sqrt((double) k);
+	int			count = train_in_cells(task, points, wanted, prng, centroids);
+
+	for (int round = 0; round < FINAL_ROUNDS; round++)
+	{
+		count = kmeans_fill_distinct(points, k, centroids, count);
+		if (count < k)
+			return count;
+		report(task, 1 + wanted + round, 1 + wanted + FINAL_ROUNDS);
+		kmeans_lloyd(&once, points, k, prng, centroids);
+	}
+	return kmeans_fill_distinct(points, k, centroids, count);
 }
 
 int
 kmeans_train(const KmeansTask *task, float *centroids)
 {
 	KmeansPoints points = {task->points, NULL, task->npoints, task->dim};
-	Training	training = {.task = task,.each_round = true};
-	int			k = Min(task->k, task->npoints);
+	KmeansTask	feasible = *task;
+	pg_prng_state prng;
 
 	Assert(task->npoints >= 1 && task->dim >= 1 && task->k >= 1);
-	pg_prng_seed(&training.prng, task->seed);
-	training.nrounds = task->iterations + 1;
-	if (k <= KMEANS_ONE_LEVEL)
-		return train_one_level(&training, &points, k, centroids);
-	return train_two_levels(&training, &points, k, centroids);
+	pg_prng_seed(&prng, task->seed);
+	feasible.k = Min(task->k, task->npoints);
+	if (feasible.k > KMEANS_ONE_LEVEL)
+		return train_two_levels(&feasible, &points, &prng, centroids);
+	return kmeans_train_one_level(&feasible, &points, feasible.k, &prng,
+								  centroids);
 }

@@ -21,20 +21,30 @@
 #include "storage/shmem.h"
 
 /*
- * Scores of a chunk of points, at most: 1 MB of them, which a cache can hold,
- * and operations that take some 20 ms, since a product cannot be interrupted.
+ * A product is of a chunk of points and a tile of centroids, within these
+ * bounds: rows that are to be copied together, 8 MB; scores, 1 MB, which a
+ * cache can hold; operations, some 15 ms, since a product cannot be
+ * interrupted.
  */
-#define CHUNK_SCORES (256 * 1024)
-#define CHUNK_PRODUCTS (512.0 * 1024 * 1024)
+#define CHUNK_ELEMENTS (2 * 1024 * 1024)
+#define TILE_SCORES (256 * 1024)
+#define TILE_PRODUCTS (512 * 1024 * 1024)
 
 /* Columns of scores come in such groups. */
 #define LANES 8
 #define WIDTH(k) (((k) + LANES - 1) / LANES * LANES)
 
-/* Two-level search: points of a block, and cells searched for each. */
+/*
+ * Two-level search: points of a block, and cells searched for each.  Of 10,000
+ * centroids in 129 dimensions, clusters of clusters, 8, 12, 16 and 24 cells
+ * missed the nearest for 4.3, 2.1, 1.2 and 0.5 percent of the points.  16 took
+ * a third of the time of comparing all, and the distortion was 0.6 percent
+ * larger.  Points without any structure, one Gaussian in 129 dimensions, are
+ * the worst case: 5 percent of them missed the nearest of 5,000, but they found
+ * one so close that the distortion was 0.26 percent larger.
+ */
 #define BLOCK_POINTS 4096
-#define PROBES 12
-#define CELLS_FACTOR 1.0
+#define PROBES 16
 
 struct KmeansAssigner
 {
@@ -98,6 +108,7 @@ kmeans_frame_init(KmeansFrame *frame, const KmeansPoints *points)
 	{
 		const float *x = kmeans_point(points, i);
 
+		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < dim; j++)
 			sum[j] += x[j];
 	}
@@ -112,6 +123,7 @@ kmeans_frame_init(KmeansFrame *frame, const KmeansPoints *points)
 	{
 		const float *x = kmeans_point(points, i);
 
+		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < dim; j++)
 			largest = Max(largest, fabs((double) x[j] - frame->center[j]));
 	}
@@ -127,15 +139,16 @@ kmeans_scorer_create(int max_k, int window, int dim)
 {
 	KmeansScorer *scorer = palloc0(sizeof(KmeansScorer));
 	Size		width = WIDTH(max_k);
-	double		products = (double) WIDTH(window) * dim;
+	int			tile;
 
 	scorer->dim = dim;
-	scorer->chunk = Min(CHUNK_SCORES / WIDTH(window), CHUNK_PRODUCTS / products);
-	scorer->chunk = Max(1, Min(scorer->chunk, KMEANS_MAX_CHUNK));
-	scorer->scores = kmeans_alloc((Size) scorer->chunk * WIDTH(window),
-								  sizeof(float));
+	scorer->chunk = Max(1, Min(CHUNK_ELEMENTS / dim, KMEANS_MAX_CHUNK));
+	tile = Min(TILE_SCORES, TILE_PRODUCTS / dim) / scorer->chunk;
+	scorer->tile = Min(WIDTH(window), Max(tile / LANES, 1) * LANES);
 	scorer->weights = kmeans_alloc(width * dim, sizeof(float));
 	scorer->bias = kmeans_alloc(width, sizeof(float));
+	scorer->scores = kmeans_alloc((Size) scorer->chunk * scorer->tile,
+								  sizeof(float));
 	return scorer;
 }
 
@@ -182,62 +195,110 @@ kmeans_scorer_load(KmeansScorer *scorer, const KmeansFrame *frame,
 	}
 }
 
+/* Scores of n points for centroids start .. start + width. */
+static float *
+score_tile(KmeansScorer *scorer, const float *x, int n, int start, int width)
+{
+	BlasShape	shape = {n, width, scorer->dim};
+
+	CHECK_FOR_INTERRUPTS();
+	blas_gemm(scorer->weights + (Size) start * scorer->dim, x,
+			  scorer->bias + start, scorer->scores, shape);
+	return scorer->scores;
+}
+
+int
+kmeans_scorer_rows(const KmeansScorer *scorer)
+{
+	int			room = scorer->chunk * scorer->tile;
+
+	return Min(scorer->chunk, room / scorer->width);
+}
+
 float *
 kmeans_scorer_all(KmeansScorer *scorer, const float *x, int n)
 {
-	BlasShape	shape = {n, scorer->width, scorer->dim};
-
-	Assert(n <= scorer->chunk);
-	blas_gemm(scorer->weights, x, scorer->bias, scorer->scores, shape);
-	return scorer->scores;
+	Assert(n <= kmeans_scorer_rows(scorer));
+	return score_tile(scorer, x, n, 0, scorer->width);
 }
 
 /* Four elements at once; the compiler has this on every CPU. */
 typedef float Float4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int Int4 __attribute__((vector_size(16), aligned(4), may_alias));
 
-static inline Float4
-max4(Float4 a, Float4 b)
+/* The best of the elements that each lane has seen. */
+typedef struct LaneBest
 {
-	Int4		greater = a > b;
+	Float4		value;
+	Int4		at;
+} LaneBest;
 
-	return (Float4) (((Int4) a & greater) | ((Int4) b & ~greater));
+static inline LaneBest
+lane_better(LaneBest a, LaneBest b)
+{
+	Int4		greater = b.value > a.value;
+
+	a.value = (Float4) (((Int4) b.value & greater) |
+						((Int4) a.value & ~greater));
+	a.at = (b.at & greater) | (a.at & ~greater);
+	return a;
 }
 
-/* The first of the largest of n elements, n divisible by LANES. */
+/*
+ * Where the largest of n elements is, n divisible by LANES.  There is no
+ * branch on the data: with 16 centroids of 4 dimensions, mispredictions were a
+ * third of the time of a training.
+ */
 static inline int
 row_argmax(const float *y, int n)
 {
-	Float4		a = *(const Float4 *) y;
-	Float4		b = *(const Float4 *) (y + 4);
-	float		best;
+	LaneBest	a = {*(const Float4 *) y, {0, 1, 2, 3}};
+	LaneBest	b = {*(const Float4 *) (y + 4), {4, 5, 6, 7}};
+	LaneBest	x = a;
+	LaneBest	z = b;
 
 	for (int i = LANES; i < n; i += LANES)
 	{
-		a = max4(*(const Float4 *) (y + i), a);
-		b = max4(*(const Float4 *) (y + i + 4), b);
+		x.value = *(const Float4 *) (y + i);
+		x.at += LANES;
+		a = lane_better(a, x);
+		z.value = *(const Float4 *) (y + i + 4);
+		z.at += LANES;
+		b = lane_better(b, z);
 	}
-	a = max4(a, b);
-	best = Max(Max(a[0], a[1]), Max(a[2], a[3]));
-	for (int i = 0; i < n; i++)
+	a = lane_better(a, b);
+	b.value = (Float4)
 	{
-		if (y[i] == best)
-			return i;
-	}
-	return 0;					/* not a number */
+		a.value[2], a.value[3], a.value[0], a.value[1]
+	};
+	b.at = (Int4)
+	{
+		a.at[2], a.at[3], a.at[0], a.at[1]
+	};
+	a = lane_better(a, b);
+	return a.value[1] > a.value[0] ? a.at[1] : a.at[0];
 }
 
 void
 kmeans_scorer_best(KmeansScorer *scorer, const float *x, int n,
 				   int *labels, float *scores)
 {
-	const float *y = kmeans_scorer_all(scorer, x, n);
-
-	for (int i = 0; i < n; i++, y += scorer->width)
+	Assert(n <= scorer->chunk);
+	for (int start = 0; start < scorer->width; start += scorer->tile)
 	{
-		labels[i] = row_argmax(y, scorer->width);
-		if (scores != NULL)
-			scores[i] = y[labels[i]];
+		int			width = Min(scorer->tile, scorer->width - start);
+		const float *y = score_tile(scorer, x, n, start, width);
+
+		for (int i = 0; i < n; i++, y += width)
+		{
+			int			at = row_argmax(y, width);
+
+			if (start == 0 || y[at] > scores[i])
+			{
+				labels[i] = start + at;
+				scores[i] = y[at];
+			}
+		}
 	}
 }
 
@@ -306,38 +367,23 @@ load_cells(KmeansAssigner *assigner, const KmeansPoints *centroids,
 	pfree(gathered);
 }
 
-/* Cluster the centroids into cells. */
+/* Part the centroids into cells. */
 static void
 create_cells(KmeansAssigner *assigner, const KmeansPoints *centroids)
 {
-	int			k = centroids->n;
-	int			dim = assigner->dim;
-	int			wanted = (int) ceil(sqrt((double) k) * CELLS_FACTOR);
-	KmeansTask	task = {.points = centroids->base,.npoints = k,.dim = dim,
-	.k = wanted,.iterations = 10,.seed = 1};
-	float	   *middles = kmeans_alloc((Size) wanted * dim, sizeof(float));
-	int		   *labels = kmeans_alloc(k, sizeof(int));
-	int		   *order = kmeans_alloc(k, sizeof(int));
-	int		   *first;
-	KmeansAssigner *coarse;
-	int			n = kmeans_train(&task, middles);
+	int			wanted = (int) ceil(sqrt((double) centroids->n));
+	pg_prng_state prng;
+	KmeansCells *cells;
 
-	coarse = kmeans_assigner_create(middles, n, dim);
-	kmeans_assign(coarse, centroids->base, k, labels);
-	kmeans_assigner_free(coarse);
-
-	assigner->ncells = n;
-	assigner->probes = Min(PROBES, n);
-	assigner->top = kmeans_scorer_create(n, n, dim);
-	kmeans_scorer_load(assigner->top, &assigner->frame, middles, n);
-	first = palloc(sizeof(int) * (n + 1));
-	kmeans_group(labels, k, n, first, order);
-	load_cells(assigner, centroids, first, order);
-
-	pfree(first);
-	pfree(order);
-	pfree(labels);
-	pfree(middles);
+	pg_prng_seed(&prng, 0);
+	cells = kmeans_cells_create(centroids, wanted, &prng);
+	assigner->ncells = cells->n;
+	assigner->probes = Min(PROBES, cells->n);
+	assigner->top = kmeans_scorer_create(cells->n, cells->n, assigner->dim);
+	kmeans_scorer_load(assigner->top, &assigner->frame, cells->middles,
+					   cells->n);
+	load_cells(assigner, centroids, cells->first, cells->order);
+	kmeans_cells_free(cells);
 }
 
 KmeansAssigner *
@@ -372,7 +418,7 @@ kmeans_assigner_free(KmeansAssigner *assigner)
 	pfree(assigner);
 }
 
-/* probes[n][probes] becomes the cells nearest to each of n <= chunk points. */
+/* probes[n][probes] becomes the cells nearest to each of n points. */
 static void
 choose_cells(KmeansAssigner *assigner, const float *x, int n, int *probes)
 {
@@ -424,7 +470,6 @@ search_cell(KmeansAssigner *assigner, int cell, const KmeansBlock *block,
 				block->labels[point] = members[block->best[i]];
 			}
 		}
-		CHECK_FOR_INTERRUPTS();
 	}
 }
 
@@ -433,18 +478,15 @@ assign_block(KmeansAssigner *assigner, const float *x, int n, int *labels)
 {
 	int			nprobes = assigner->probes;
 	int			chunk = assigner->inner->chunk;
+	int			step = kmeans_scorer_rows(assigner->top);
 	int		   *probes = palloc(sizeof(int) * n * nprobes);
 	int		   *visits = palloc(sizeof(int) * n * nprobes);
 	int		   *first = palloc(sizeof(int) * (assigner->ncells + 1));
 	KmeansBlock block;
 
-	for (int done = 0; done < n; done += assigner->top->chunk)
-	{
+	for (int done = 0; done < n; done += step)
 		choose_cells(assigner, x + (Size) done * assigner->dim,
-					 Min(assigner->top->chunk, n - done),
-					 probes + done * nprobes);
-		CHECK_FOR_INTERRUPTS();
-	}
+					 Min(step, n - done), probes + done * nprobes);
 	kmeans_group(probes, n * nprobes, assigner->ncells, first, visits);
 
 	block.x = x;
@@ -478,6 +520,7 @@ kmeans_assign(KmeansAssigner *assigner, const float *points, int n,
 {
 	int			step = assigner->inner != NULL ? BLOCK_POINTS :
 	assigner->top->chunk;
+	float		scores[KMEANS_MAX_CHUNK];
 
 	for (int done = 0; done < n; done += step)
 	{
@@ -487,7 +530,6 @@ kmeans_assign(KmeansAssigner *assigner, const float *points, int n,
 		if (assigner->inner != NULL)
 			assign_block(assigner, x, m, labels + done);
 		else
-			kmeans_scorer_best(assigner->top, x, m, labels + done, NULL);
-		CHECK_FOR_INTERRUPTS();
+			kmeans_scorer_best(assigner->top, x, m, labels + done, scores);
 	}
 }

@@ -12,7 +12,7 @@
 #define KMEANS_ONE_LEVEL 4096
 
 /* Points that are scored at a time, at most. */
-#define KMEANS_MAX_CHUNK 4096
+#define KMEANS_MAX_CHUNK 1024
 
 /* Some of the rows of a matrix. */
 typedef struct KmeansPoints
@@ -53,9 +53,10 @@ typedef struct KmeansScorer
 	int			dim;
 	int			width;			/* centroids loaded, rounded up to full lanes */
 	int			chunk;			/* points to be scored at a time */
+	int			tile;			/* centroids to be scored at a time */
 	float	   *weights;		/* width x dim */
 	float	   *bias;			/* width; -FLT_MAX beyond k */
-	float	   *scores;			/* chunk x width */
+	float	   *scores;			/* chunk x tile */
 } KmeansScorer;
 
 /* Memory for count x size bytes, which may be more than 1 GB. */
@@ -81,22 +82,51 @@ extern void kmeans_scorer_load(KmeansScorer *scorer, const KmeansFrame *frame,
 extern void kmeans_scorer_free(KmeansScorer *scorer);
 
 /*
- * All scores of n <= chunk points: [n][width], in the scorer's memory, until
- * the next call.
+ * All scores of n points: [n][width], in the scorer's memory, until the next
+ * call.  So many points can be given at a time:
  */
-extern float *kmeans_scorer_all(KmeansScorer *scorer, const float *x,
-								int n);
+extern int	kmeans_scorer_rows(const KmeansScorer *scorer);
+extern float *kmeans_scorer_all(KmeansScorer *scorer, const float *x, int n);
 
-/*
- * The best centroid of each of n <= chunk points, and its score unless scores
- * is NULL.
- */
+/* The best centroid of each of n <= chunk points, and its score. */
 extern void kmeans_scorer_best(KmeansScorer *scorer, const float *x, int n,
 							   int *labels, float *scores);
 
 /* A counting sort: order[first[i] .. first[i + 1]] are the items labelled i. */
 extern void kmeans_group(const int *labels, int n, int k, int *first,
 						 int *order);
+
+/*
+ * Rounds of Lloyd's algorithm from given centroids.  Of the task, rounds and
+ * progress count.
+ */
+extern void kmeans_lloyd(const KmeansTask *task, const KmeansPoints *points,
+						 int k, pg_prng_state *prng, float *centroids);
+
+/* kmeans_train for a view of points; of the task, rounds and progress count. */
+extern int	kmeans_train_one_level(const KmeansTask *task,
+								   const KmeansPoints *points, int k,
+								   pg_prng_state *prng, float *centroids);
+
+/*
+ * A coarse partition of points: cell i has the points order[first[i] ..
+ * first[i + 1]], those that are nearest to its middle.
+ */
+typedef struct KmeansCells
+{
+	int			n;
+	float	   *middles;		/* n x dim */
+	int		   *first;			/* n + 1 */
+	int		   *order;
+} KmeansCells;
+
+/*
+ * About the wanted number of cells, and about as many points in each, for a
+ * view of a whole matrix.
+ */
+extern KmeansCells *kmeans_cells_create(const KmeansPoints *points, int wanted,
+										pg_prng_state *prng);
+extern void kmeans_cells_free(KmeansCells *cells);
 
 /*
  * Fill centroids[k][dim] with k different points, or with all there are;

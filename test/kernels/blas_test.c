@@ -98,6 +98,41 @@ test_shape(BlasShape shape)
 	free(y);
 }
 
+/* y holds something before: the products are added to it. */
+static void
+test_outer(BlasShape shape)
+{
+	float	   *u = random_array((size_t) shape.rows * shape.outputs);
+	float	   *v = random_array((size_t) shape.rows * shape.inputs);
+	float	   *y = random_array((size_t) shape.outputs * shape.inputs);
+	size_t		size = (size_t) shape.outputs * shape.inputs * sizeof(float);
+	float	   *before = malloc(size);
+	double		worst = 0;
+
+	memcpy(before, y, size);
+	blas_add_outer(u, v, y, shape);
+	for (int out = 0; out < shape.outputs; out++)
+	{
+		for (int in = 0; in < shape.inputs; in++)
+		{
+			size_t		at = (size_t) out * shape.inputs + in;
+			double		sum = before[at];
+
+			for (int row = 0; row < shape.rows; row++)
+				sum += (double) u[(size_t) row * shape.outputs + out] *
+					v[(size_t) row * shape.inputs + in];
+			worst = fmax(worst, fabs(y[at] - sum));
+		}
+	}
+	tap_ok(worst <= (shape.rows + 4) * 0.25 * FLT_EPSILON,
+		   "outer products of %d rows, %d by %d", shape.rows, shape.outputs,
+		   shape.inputs);
+	free(u);
+	free(v);
+	free(y);
+	free(before);
+}
+
 int
 main(void)
 {
@@ -106,7 +141,10 @@ main(void)
 
 	setenv("OPENBLAS_NUM_THREADS", "2", 1);
 	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+	{
 		test_shape(shapes[i]);
+		test_outer(shapes[i]);
+	}
 	tap_ok(strcmp(getenv("OPENBLAS_NUM_THREADS"), "2") == 0,
 		   "the environment is as it was");
 	if (count_threads() < 0)

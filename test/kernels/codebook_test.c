@@ -10,6 +10,7 @@
 
 #include "ivfpq/ivf_codebook.h"
 #include "kernels/kernels.h"
+#include "linalg/rotation.h"
 #include "tap.h"
 
 /* What codebook_create is to do with a malloc'd stand-in for palloc. */
@@ -414,6 +415,116 @@ test_strangers(void)
 	codebook_free(codebook);
 }
 
+/* Random vectors as an index has them: uneven, but in no axis's direction. */
+static float *
+mixed_units(int n, int dim, double decay)
+{
+	Rotation   *rotation = rotation_create(dim, dim);
+	float	   *units = random_units(n, dim, decay);
+	float	   *mixed = malloc(sizeof(float) * n * dim);
+
+	for (int i = 0; i < n; i++)
+		rotation_apply(rotation, units + (size_t) i * dim,
+					   mixed + (size_t) i * dim);
+	free(units);
+	free(rotation);
+	return mixed;
+}
+
+/* The sample, rotated. */
+static float *
+rotated(const float *rotation, const float *units, int n, int dim)
+{
+	float	   *images = malloc(sizeof(float) * n * dim);
+
+	for (int i = 0; i < n; i++)
+	{
+		for (int row = 0; row < dim; row++)
+			images[(size_t) i * dim + row] = (float)
+				dot(rotation + (size_t) row * dim, units + (size_t) i * dim, dim);
+	}
+	return images;
+}
+
+/* The largest element of R R' - I. */
+static double
+orthogonality_fault(const float *rotation, int dim)
+{
+	double		worst = 0;
+
+	for (int i = 0; i < dim; i++)
+	{
+		for (int j = 0; j <= i; j++)
+			worst = fmax(worst, fabs(dot(rotation + (size_t) i * dim,
+										 rotation + (size_t) j * dim, dim) -
+									 (i == j)));
+	}
+	return worst;
+}
+
+/* Learned from half of the vectors, judged by the other half. */
+static void
+test_rotation(const char *what, float *units, int n, double gain)
+{
+	Codebook   *codebook = codebook_create(64, 16);
+	Codebook   *again = codebook_create(64, 16);
+	size_t		size = sizeof(float) * 64 * 64;
+	float	   *rotation = malloc(size);
+	float	   *rotation_again = malloc(size);
+	const float *others = units + (size_t) n / 2 * 64;
+	float	   *images;
+	double		before,
+				after,
+				fault;
+
+	codebook_train(codebook, units, n / 2);
+	before = mean_cosine(codebook, others, n / 2);
+	codebook_train_rotation(codebook, units, n / 2, rotation);
+	codebook_train_rotation(again, units, n / 2, rotation_again);
+	images = rotated(rotation, others, n / 2, 64);
+	after = mean_cosine(codebook, images, n / 2);
+	fault = orthogonality_fault(rotation, 64);
+	tap_ok(fault < 1e-5, "%s: the rotation is orthogonal, within %.1e", what,
+		   fault);
+	tap_ok(after > before + gain, "%s: mean cosine %.4f, rotated %.4f", what,
+		   before, after);
+	tap_ok(words_good(codebook) &&
+		   memcmp(rotation, rotation_again, size) == 0,
+		   "%s: good words, the same rotation again", what);
+	free(images);
+	free(rotation_again);
+	free(rotation);
+	free(units);
+	codebook_free(again);
+	codebook_free(codebook);
+}
+
+/* A sample that says nothing, or little, about directions. */
+static void
+test_rotation_samples(void)
+{
+	Codebook   *codebook = codebook_create(64, 16);
+	float	   *rotation = malloc(sizeof(float) * 64 * 64);
+	float	   *units = few_units(300, 1);
+	bool		identity = true;
+
+	codebook_train_rotation(codebook, units, 300, rotation);
+	tap_ok(orthogonality_fault(rotation, 64) < 1e-5 && words_good(codebook),
+		   "a rotation for one direction");
+	memset(units, 0, sizeof(float) * 300 * 64);
+	for (int n = 0; n <= 300; n += 300)
+	{
+		codebook_train_rotation(codebook, units, n, rotation);
+		for (int i = 0; i < 64 * 64; i++)
+			identity = identity && rotation[i] == (i % 65 == 0);
+	}
+	tap_ok(identity && words_good(codebook),
+		   "no rotation for zero vectors, or for none");
+	free(units);
+	free(rotation);
+	codebook_free(codebook);
+}
+
 int
 main(void)
 {
@@ -437,5 +548,10 @@ main(void)
 	test_train("even directions", random_units(40000, 64, 1), 40000, -0.001);
 	test_samples();
 	test_strangers();
+	test_rotation("uneven directions", mixed_units(8000, 64, 0.95), 8000,
+				  0.02);
+	test_rotation("a plane", plane_units(4000), 4000, 0);
+	test_rotation("even directions", random_units(40000, 64, 1), 40000, -0.002);
+	test_rotation_samples();
 	return tap_done("codebook");
 }

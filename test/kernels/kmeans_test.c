@@ -11,6 +11,7 @@
 
 #include "linalg/kmeans.h"
 #include "linalg/kmeans_parts.h"
+#include "miscadmin.h"
 #include "tap.h"
 
 typedef struct Matrix
@@ -165,7 +166,10 @@ mislabelled(const Matrix * points, const Matrix * centroids, double slack)
 	return wrong;
 }
 
-/* Every planted cluster gets one centroid, at any magnitude and place. */
+/*
+ * Every planted cluster gets a centroid, at any magnitude and place, if there
+ * are three for each.  (Seeds by the squared distance would do with one.)
+ */
 static void
 test_planted(double scale, double offset)
 {
@@ -174,11 +178,11 @@ test_planted(double scale, double offset)
 	int			found = 0;
 
 	scale_and_move(&points, scale, offset);
-	centroids = train(&points, 30, 10, 1);
+	centroids = train(&points, 90, 10, 1);
 	for (int i = 0; i < 30; i++)
 		found += nearest(&centroids, row(&points, i)) <
 			20 * 0.1 * 0.1 * scale * scale;
-	tap_ok(centroids.n == 30 && found == 30 && all_sound(&centroids),
+	tap_ok(centroids.n == 90 && found == 30 && all_sound(&centroids),
 		   "planted clusters, scale %.0e, offset %.0e: %d found of 30",
 		   scale, offset, found);
 	free(points.data);
@@ -198,11 +202,24 @@ test_seeds(void)
 		memcpy(row(&random, i), row(&points, 300 + (int) (uniform() * 11700)),
 			   sizeof(float) * 16);
 	seeds = train(&points, 300, 0, 1);
-	tap_ok(distortion(&points, &seeds) < distortion(&points, &random) / 4,
+	tap_ok(distortion(&points, &seeds) < distortion(&points, &random) * 0.7,
 		   "seeds: distortion %.4f, of random points %.4f",
 		   distortion(&points, &seeds), distortion(&points, &random));
 	free(points.data);
 	free(seeds.data);
+}
+
+/* More dimensions than fit in a full chunk of points. */
+static void
+test_wide(void)
+{
+	Matrix		points = planted(40, 10, 16000, 0.1);
+	Matrix		centroids = train(&points, 120, 3, 1);
+	double		after = distortion(&points, &centroids);
+
+	tap_ok(after < 16000 * 0.012, "16,000 dimensions: distortion %.1f", after);
+	free(points.data);
+	free(centroids.data);
 }
 
 /* More rounds, better centroids. */
@@ -334,6 +351,77 @@ test_assign(int n, int k, int dim, double scale)
 	free(centroids.data);
 }
 
+/* Centroids that no point is near get points from clusters that spread. */
+static void
+test_empty_clusters(void)
+{
+	Matrix		points = planted(12, 50, 5, 0.01);
+	Matrix		centroids = matrix_create(12, 5);
+	KmeansPoints view = {points.data, NULL, points.n, 5};
+	KmeansTask	task = {.iterations = 1};
+	pg_prng_state prng = {1};
+	int			found = 0;
+
+	for (int i = 0; i < 12 * 5; i++)
+		centroids.data[i] = i < 5 ? 0 : 1000 + i;
+	kmeans_lloyd(&task, &view, 12, &prng, centroids.data);
+	for (int i = 0; i < 12; i++)
+		found += nearest(&centroids, row(&points, i)) < 0.01;
+	tap_ok(found == 12, "empty clusters are filled: %d found of 12", found);
+	free(points.data);
+	free(centroids.data);
+}
+
+/* A dense core and a wide rest: cells are of similar sizes, and complete. */
+static void
+test_cells(void)
+{
+	Matrix		points = planted(20000, 1, 8, 0);
+	KmeansPoints view = {points.data, NULL, points.n, 8};
+	pg_prng_state prng = {1};
+	KmeansCells *cells;
+	bool	   *seen = calloc(points.n, sizeof(bool));
+	int			largest = 0;
+	int			count = 0;
+
+	for (int i = 0; i < points.n * 8; i++)
+		points.data[i] *= i % 80 < 8 ? 100 : 1;
+	cells = kmeans_cells_create(&view, 100, &prng);
+	for (int i = 0; i < cells->n; i++)
+		largest = Max(largest, cells->first[i + 1] - cells->first[i]);
+	for (int i = 0; i < points.n; i++)
+		seen[cells->order[i]] = true;
+	for (int i = 0; i < points.n; i++)
+		count += seen[i];
+	tap_ok(count == points.n, "%d points of %d are in a cell", count, points.n);
+	tap_ok(largest <= 600 && cells->n < 300,
+		   "20,000 points, 100 cells wanted: %d, the largest has %d", cells->n,
+		   largest);
+	kmeans_cells_free(cells);
+	free(seen);
+	free(points.data);
+}
+
+/* A product of many points is cut into pieces that can be interrupted. */
+static void
+test_interrupts(void)
+{
+	Matrix		points = planted(3000, 1, 64, 0);
+	KmeansAssigner *assigner = kmeans_assigner_create(points.data, 3000, 64);
+	int		   *labels = malloc(sizeof(int) * 3000);
+	double		products = 3000.0 * 3000 * 64;
+	unsigned long checks = stub_interrupt_checks;
+
+	kmeans_assign(assigner, points.data, 3000, labels);
+	checks = stub_interrupt_checks - checks;
+	tap_ok(checks > products / (512 * 1024 * 1024),
+		   "%.0f million products, %lu checks for interrupts",
+		   products / 1e6, checks);
+	kmeans_assigner_free(assigner);
+	free(labels);
+	free(points.data);
+}
+
 static void
 count_rounds(void *arg, int round, int nrounds)
 {
@@ -344,13 +432,28 @@ count_rounds(void *arg, int round, int nrounds)
 }
 
 static void
+test_progress(void)
+{
+	Matrix		points = planted(300, 1, 4, 0);
+	float		centroids[10 * 4];
+	int			rounds = 0;
+	KmeansTask	task = {.points = points.data,.npoints = 300,.dim = 4,.k = 10,
+		.iterations = 3,.seed = 1,.progress = count_rounds,.arg = &rounds
+	};
+
+	kmeans_train(&task, centroids);
+	tap_ok(rounds == 4, "progress: %d rounds, of seeds and 3 more", rounds);
+	free(points.data);
+}
+
+static void
 test_two_levels(void)
 {
 	int			k = KMEANS_ONE_LEVEL + 404;
-	Matrix		points = planted(3000, 10, 24, 0.3);
+	Matrix		points = planted(300, 100, 24, 0.6);
 	Matrix		few = {2000, 24, points.data};
 	Matrix		centroids = matrix_create(k, 24);
-	Matrix		random = {k, 24, row(&points, 30000 - k)};
+	Matrix		random = {k, 24, row(&points, points.n - k)};
 	int			rounds = 0;
 	KmeansTask	task = {.points = points.data,.npoints = points.n,
 		.dim = 24,.k = k,.iterations = 5,.seed = 1,.progress = count_rounds,
@@ -368,7 +471,7 @@ test_two_levels(void)
 	tap_ok(trained < untrained * 0.8,
 		   "two levels: distortion %.4f, of random points %.4f", trained,
 		   untrained);
-	tap_ok(rounds == 75, "two levels: %d rounds reported", rounds);
+	tap_ok(rounds == 1 + 67 + 3, "two levels: %d rounds reported", rounds);
 	wrong = mislabelled(&few, &centroids, 1e-5);
 	tap_ok(wrong < few.n * 0.02, "two levels: %d of %d points not with the "
 		   "nearest centroid", wrong, few.n);
@@ -407,6 +510,12 @@ main(void)
 	test_assign(1, 50, 1, 1);
 	test_assign(3000, 16, 4, 1);
 	test_assign(700, 1437, 129, 1);
+	test_wide();
+	test_assign(2000, 600, 2064, 1);
+	test_empty_clusters();
+	test_cells();
+	test_interrupts();
+	test_progress();
 	test_two_levels();
 	return tap_done("kmeans");
 }

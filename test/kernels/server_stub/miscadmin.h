@@ -2,7 +2,9 @@
 #ifndef RECSYS_STUB_MISCADMIN_H
 #define RECSYS_STUB_MISCADMIN_H
 
-static unsigned long stub_interrupt_checks __attribute__((unused)) = 0;
+/* One for the program, in whatever files include this. */
+__attribute__((weak))
+unsigned long stub_interrupt_checks = 0;
 
 #define CHECK_FOR_INTERRUPTS() ((void) stub_interrupt_checks++)
 
