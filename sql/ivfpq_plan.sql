@@ -122,8 +122,8 @@ SELECT ten.startup > 0, ten.startup = hundred.startup, ten.total > ten.startup,
 FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') ten,
 	pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 100') hundred;
 CREATE TEMP TABLE costs AS SELECT * FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10');
-SET recsys.ivfpq_probes = 400;
-SELECT now.startup > before.startup FROM costs before, pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') now;
+SET recsys.ivfpq_probes = 1;
+SELECT now.startup < before.startup FROM costs before, pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') now;
 RESET recsys.ivfpq_probes;
 
 -- partitions are merged in the order of the distance

@@ -37,7 +37,7 @@ typedef enum IvfRotation
 extern void ivf_init(void);
 extern IvfOptions ivf_options(Relation index);
 extern int	ivf_nsub(Relation index, int padded_dim);
-extern double ivf_scan_rows(double nrows, double wanted);
+extern double ivf_scan_rows(double nrows, double nlists, double wanted);
 extern int	ivf_default_lists(double nrows);
 
 /* ivf_build.c */

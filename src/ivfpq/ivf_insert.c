@@ -4,7 +4,7 @@
  *
  * The newest page of a list, its head, is tried first.  entry->insert, where
  * it is valid, is where other pages with free slots begin along the chain;
- * VACUUM sets it to the head, and inserts move it on past pages that are full.
+ * VACUUM sets it, and inserts move it on past pages that are full.
  * When the chain's end is reached it becomes invalid, and new pages are made.
  *
  * One page of the list is locked at a time, and none while the directory is

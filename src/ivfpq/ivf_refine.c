@@ -3,10 +3,10 @@
  *		The candidates of a scan get their true scores, or nearly.
  *
  * With a tape each candidate's record is read and scored, page by page in the
- * order of blocks.  A tape page that by now is of another kind or owner has
- * been freed by VACUUM: its rows were dead to everyone, and are left out.  A
- * record whose slot was filled again is scored as it is now, under the TID of
- * the old row, which no snapshot can see any more.
+ * order of blocks.  A tape page that by now is of another kind, or for other
+ * slots, has been freed by VACUUM: its rows were dead to everyone, and are left
+ * out.  A record that was written again is scored as it is now, under the TID
+ * of the old row, which no snapshot can see any more.
  *
  * Without a tape the rows of the table are read, as the scan's snapshot sees
  * them, and the operator computes the distance.  Then it is exact, and the

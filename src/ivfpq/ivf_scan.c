@@ -298,7 +298,7 @@ scan_next_stage(IvfScan *so)
 
 		wanted = Max(wanted, FIRST_CANDIDATES(FIRST_STAGE_ROWS));
 		candidate_pool_reset(so->pool, (int) wanted);
-		ivf_lists_scan(so, ivf_scan_rows(so->nrows, so->stage_rows));
+		ivf_lists_scan(so, ivf_scan_rows(so->nrows, so->nlists, so->stage_rows));
 		has_all = so->pool->n < so->pool->wanted && so->nseen == so->nlists;
 		candidate_pool_cut(so->pool);
 		enough = scan_refine(so, &left);

@@ -167,14 +167,14 @@ training_set_mean(Training *training)
 }
 
 /*
- * Keep rows evenly chosen from the sample, as many as a codebook is trained on,
- * and replace them by the directions of their residuals, padded_dim apart.
+ * Keep rows evenly chosen from the sample, as many as words or a rotation are
+ * trained on, and replace them by the directions of their residuals, padded_dim apart.
  */
 static void
 training_take_directions(Training *training)
 {
 	IvfSample  *sample = &training->sample;
-	int			max = training->meta.learned ? CODEBOOK_SAMPLE : WORDS_SAMPLE;
+	int			max = training->meta.learned ? ROTATION_SAMPLE : WORDS_SAMPLE;
 	int			n = Min(sample->n, max);
 	Size		width = sample->width;
 	int			d = sample->padded_dim;
@@ -254,6 +254,7 @@ training_set_words(Training *training)
 static void
 training_code(Training *training)
 {
+	const IvfSample *sample = &training->sample;
 	IvfModel   *model;
 
 	ivf_build_begin_step(IVF_BUILD_CODES, 0);
@@ -261,9 +262,11 @@ training_code(Training *training)
 	if (ivf_metric_is_centred(model->metric))
 		training_set_mean(training);
 	training_take_directions(training);
+	/* without a sample there is no rotation, and the words need no data */
 	if (training->meta.learned)
-		codebook_train_rotation(model->codebook, training->sample.points,
-								training->sample.n, model->learned);
+		codebook_train_rotation(model->codebook, sample->points,
+								sample->n < WORDS_MIN_SAMPLE ? 0 : sample->n,
+								model->learned);
 	else
 		training_set_words(training);
 }

@@ -271,23 +271,6 @@ lane_sums_add(LaneSums *sums, __m256i bytes)
 	sums->odd = _mm256_add_epi16(sums->odd, _mm256_srli_epi16(bytes, 8));
 }
 
-/* Adds the sums of 16 lanes to total, and the two halves to each other. */
-static INLINE void
-lane_sums_flush(const LaneSums *sums, __m256i total[2])
-{
-	__m256i		even = _mm256_sub_epi16(sums->pairs,
-										_mm256_slli_epi16(sums->odd, 8));
-	__m128i		even16 = _mm_add_epi16(_mm256_castsi256_si128(even),
-									   _mm256_extracti128_si256(even, 1));
-	__m128i		odd16 = _mm_add_epi16(_mm256_castsi256_si128(sums->odd),
-									  _mm256_extracti128_si256(sums->odd, 1));
-	__m128i		first = _mm_unpacklo_epi16(even16, odd16);
-	__m128i		second = _mm_unpackhi_epi16(even16, odd16);
-
-	total[0] = _mm256_add_epi32(total[0], _mm256_cvtepu16_epi32(first));
-	total[1] = _mm256_add_epi32(total[1], _mm256_cvtepu16_epi32(second));
-}
-
 /* Looks up two groups, one a half of the registers. */
 static INLINE void
 look_up(__m256i codes, __m256i lut, LaneSums *low, LaneSums *high)
@@ -308,43 +291,117 @@ load_half(const uint8_t *bytes)
 	return _mm256_zextsi128_si256(load16(bytes));
 }
 
-/* The sums of a block, eight lanes a register. */
-static INLINE void
-block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
-		   __m256i total[4])
+/*
+ * Adds up the halves of low and of high, which belong to two groups.  Taken as
+ * pairs of 16-bit numbers, low being [l0 l1 l2 l3] in each half, the result is
+ * [l0 l2 h0 h2 | l1 l3 h1 h3].
+ */
+static INLINE __m256i
+halves_sum(__m256i low, __m256i high)
 {
-	for (int i = 0; i < 4; i++)
-		total[i] = _mm256_setzero_si256();
+	__m256		low_ps = _mm256_castsi256_ps(low);
+	__m256		high_ps = _mm256_castsi256_ps(high);
+	__m256i		even = _mm256_castps_si256(_mm256_shuffle_ps(low_ps, high_ps, 0x88));
+	__m256i		odd = _mm256_castps_si256(_mm256_shuffle_ps(low_ps, high_ps, 0xdd));
+
+	return _mm256_add_epi16(_mm256_blend_epi32(even, odd, 0xf0),
+							_mm256_permute2x128_si256(even, odd, 0x21));
+}
+
+/* Sums of all lanes, eight a register. */
+typedef struct BlockSums
+{
+	__m256i		lanes[4];
+} BlockSums;
+
+/*
+ * To 32 bits and in order: after halves_sum, unpacking even with odd lanes and
+ * then with zeros puts every lane in its place.
+ */
+static INLINE BlockSums
+lane_sums_unpack(const LaneSums *low, const LaneSums *high)
+{
+	const __m256i zero = _mm256_setzero_si256();
+	__m256i		low_even = _mm256_sub_epi16(low->pairs,
+											_mm256_slli_epi16(low->odd, 8));
+	__m256i		high_even = _mm256_sub_epi16(high->pairs,
+											 _mm256_slli_epi16(high->odd, 8));
+	__m256i		even = halves_sum(low_even, high_even);
+	__m256i		odd = halves_sum(low->odd, high->odd);
+	__m256i		first = _mm256_unpacklo_epi16(even, odd);
+	__m256i		second = _mm256_unpackhi_epi16(even, odd);
+	BlockSums	sums = {{_mm256_unpacklo_epi16(first, zero),
+			_mm256_unpackhi_epi16(first, zero),
+			_mm256_unpacklo_epi16(second, zero),
+	_mm256_unpackhi_epi16(second, zero)}};
+
+	return sums;
+}
+
+/* The sums over at most FASTSCAN_FLUSH groups. */
+static INLINE BlockSums
+first_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups)
+{
+	LaneSums	low = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+	LaneSums	high = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+
+	for (; ngroups >= 4; ngroups -= 4, codes += 64, lut += 64)
+	{
+		look_up(load32(codes), load32(lut), &low, &high);
+		look_up(load32(codes + 32), load32(lut + 32), &low, &high);
+	}
+	if (ngroups >= 2)
+	{
+		look_up(load32(codes), load32(lut), &low, &high);
+		codes += 32;
+		lut += 32;
+	}
+	if (ngroups % 2 == 1)
+		look_up(load_half(codes), load_half(lut), &low, &high);
+	return lane_sums_unpack(&low, &high);
+}
+
+/* The sums over any number of groups. */
+static TARGET BlockSums
+many_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups)
+{
+	const __m256i zero = _mm256_setzero_si256();
+	BlockSums	total = {{zero, zero, zero, zero}};
+
 	while (ngroups > 0)
 	{
 		size_t		groups = ngroups < FASTSCAN_FLUSH ? ngroups : FASTSCAN_FLUSH;
-		LaneSums	low = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-		LaneSums	high = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+		BlockSums	sums = first_sums(codes, lut, groups);
 
+		total.lanes[0] = _mm256_add_epi32(total.lanes[0], sums.lanes[0]);
+		total.lanes[1] = _mm256_add_epi32(total.lanes[1], sums.lanes[1]);
+		total.lanes[2] = _mm256_add_epi32(total.lanes[2], sums.lanes[2]);
+		total.lanes[3] = _mm256_add_epi32(total.lanes[3], sums.lanes[3]);
 		ngroups -= groups;
-		for (; groups >= 2; groups -= 2)
-		{
-			look_up(load32(codes),
-					load32(lut), &low, &high);
-			codes += 2 * FASTSCAN_GROUP_BYTES;
-			lut += 2 * FASTSCAN_GROUP_ENTRIES;
-		}
-		if (groups == 1)
-			look_up(load_half(codes), load_half(lut), &low, &high);
-		lane_sums_flush(&low, total);
-		lane_sums_flush(&high, total + 2);
+		codes += groups * FASTSCAN_GROUP_BYTES;
+		lut += groups * FASTSCAN_GROUP_ENTRIES;
 	}
+	return total;
+}
+
+static INLINE BlockSums
+block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups)
+{
+	if (ngroups <= FASTSCAN_FLUSH)
+		return first_sums(codes, lut, ngroups);
+	return many_sums(codes, lut, ngroups);
 }
 
 static TARGET void
 avx2_fastscan_block(const uint8_t *codes, const uint8_t *lut,
 					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
 {
-	__m256i		total[4];
+	BlockSums	total = block_sums(codes, lut, ngroups);
 
-	block_sums(codes, lut, ngroups, total);
-	for (int i = 0; i < 4; i++)
-		_mm256_storeu_si256((void *) (sums + i * LANES), total[i]);
+	_mm256_storeu_si256((void *) sums, total.lanes[0]);
+	_mm256_storeu_si256((void *) (sums + 8), total.lanes[1]);
+	_mm256_storeu_si256((void *) (sums + 16), total.lanes[2]);
+	_mm256_storeu_si256((void *) (sums + 24), total.lanes[3]);
 }
 
 /* Unsigned integers as floats, correctly rounded. */
@@ -386,28 +443,48 @@ avx2_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 									 t + i, f + i, &in));
 }
 
+/*
+ * All ones where a score is at least the threshold, 16 bits each; the order is
+ * the first half of a, that of b, and the second halves.
+ */
+static INLINE __m256i
+reached(__m256 a, __m256 b, __m256 threshold)
+{
+	__m256		a_hits = _mm256_cmp_ps(a, threshold, _CMP_GE_OQ);
+	__m256		b_hits = _mm256_cmp_ps(b, threshold, _CMP_GE_OQ);
+
+	return _mm256_packs_epi32(_mm256_castps_si256(a_hits),
+							  _mm256_castps_si256(b_hits));
+}
+
 static TARGET uint32_t
 avx2_code_scan_block(const uint8_t *block, const CodeScan *scan,
 					 float scores[FASTSCAN_LANES])
 {
+	const EdgeScale *scale = &scan->scale;
 	const uint16_t *t = (const void *) (block +
 										scan->ngroups * FASTSCAN_GROUP_BYTES);
+	const uint16_t *f = t + FASTSCAN_LANES;
 	const __m256 threshold = _mm256_set1_ps(scan->threshold);
-	__m256i		sums[4];
-	__m256		lanes[4];
-	uint32_t	mask = 0;
+	BlockSums	sums = block_sums(block, scan->lut, scan->ngroups);
+	__m256		s0 = lane_scores(_mm256_cvtepi32_ps(sums.lanes[0]), t, f, scale);
+	__m256		s1 = lane_scores(_mm256_cvtepi32_ps(sums.lanes[1]), t + 8, f + 8, scale);
+	__m256		s2 = lane_scores(_mm256_cvtepi32_ps(sums.lanes[2]), t + 16, f + 16, scale);
+	__m256		s3 = lane_scores(_mm256_cvtepi32_ps(sums.lanes[3]), t + 24, f + 24, scale);
+	__m256i		hits = _mm256_packs_epi16(reached(s0, s1, threshold),
+										  reached(s2, s3, threshold));
 
-	block_sums(block, scan->lut, scan->ngroups, sums);
-	for (int i = 0; i < 4; i++)
-	{
-		lanes[i] = lane_scores(_mm256_cvtepi32_ps(sums[i]), t + i * LANES,
-							   t + FASTSCAN_LANES + i * LANES, &scan->scale);
-		mask |= (uint32_t) _mm256_movemask_ps(_mm256_cmp_ps(lanes[i], threshold,
-															_CMP_GE_OQ)) << (i * LANES);
-	}
-	for (int i = 0; mask != 0 && i < 4; i++)
-		_mm256_storeu_ps(scores + i * LANES, lanes[i]);
-	return mask;
+	if (_mm256_testz_si256(hits, hits))
+		return 0;
+	_mm256_storeu_ps(scores, s0);
+	_mm256_storeu_ps(scores + 8, s1);
+	_mm256_storeu_ps(scores + 16, s2);
+	_mm256_storeu_ps(scores + 24, s3);
+
+	/* In fours of lanes, the order is [0 2 4 6 | 1 3 5 7]. */
+	hits = _mm256_permutevar8x32_epi32(hits, _mm256_setr_epi32(0, 4, 1, 5,
+															   2, 6, 3, 7));
+	return (uint32_t) _mm256_movemask_epi8(hits);
 }
 
 /* Sums over the residuals of every LANES-th element. */

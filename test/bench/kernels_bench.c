@@ -253,7 +253,7 @@ scan_speed(const Kernels *k, const ScanLayout *layout)
 	for (size_t i = 0; i < layout->bytes; i++)
 		memory[i] = (uint8_t) rand() & 0xbb;	/* no half is 2 or above */
 
-	scan.threshold = 2 * 255 * SCAN_GROUPS; /* no score reaches it */
+	scan.threshold = 2 * 255 * SCAN_GROUPS + 1; /* no score reaches it */
 	end = now() + 8 * MEASURE_SECONDS;
 	do
 	{
@@ -304,7 +304,7 @@ print_memory_speed(void)
 
 	if (memory == NULL)
 		return;
-	memset(memory, 0, MEMORY_BYTES);
+	memset(memory, 1, MEMORY_BYTES);	/* 0 would leave it unmapped */
 	for (int run = 0; run < 5; run++)
 	{
 		size_t		half = MEMORY_BYTES / sizeof(float) / 2;

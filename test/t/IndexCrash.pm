@@ -130,10 +130,12 @@ sub during_vacuum
 		# at last all rows, so that pages become free and are used again
 		$node->safe_psql('postgres',
 			'DELETE FROM large' . ($round < 4 ? " WHERE id % 5 = $round" : ''));
-		my $vacuum = session($node, 'VACUUM large');
-		$node->poll_query_until('postgres',
-			"SELECT count(*) > 0 FROM pg_stat_progress_vacuum
-				UNION ALL SELECT true FROM pg_stat_user_tables WHERE relname = 'large' AND vacuum_count > 0 LIMIT 1");
+		# slowed down, so that a crash can come before its end
+		my $vacuum = session($node, q{SET vacuum_cost_delay = 1; SET vacuum_cost_limit = 20;
+			VACUUM large;
+			SELECT pg_sleep(60)});
+		$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity
+			WHERE pid <> pg_backend_pid() AND query ~ '^(VACUUM large|SELECT pg_sleep)'});
 		usleep(int rand 150_000);
 		crash($round == 2 ? 'SIGKILL' : 'immediate');
 		finish($vacuum);
