@@ -29,12 +29,13 @@ END $$;
 CREATE FUNCTION pg_temp.look(query vector, OUT op text, OUT rows bigint, OUT ordered boolean)
 RETURNS SETOF record LANGUAGE plpgsql AS $$
 DECLARE
-	found float8[]; truth float8[];
+	found float8[]; truth float8[]; ids int[];
 BEGIN
 	FOREACH op IN ARRAY '{<#>,<->,<=>}'::text[] LOOP
 		SET LOCAL enable_seqscan = off;
-		EXECUTE format('SELECT array_agg(v OPERATOR(public.%1$s) $1), count(DISTINCT id)
-			FROM (SELECT id, v FROM odd ORDER BY v OPERATOR(public.%1$s) $1) s', op) INTO found, rows USING query;
+		EXECUTE format('SELECT array_agg(v OPERATOR(public.%1$s) $1), array_agg(id)
+			FROM (SELECT id, v FROM odd ORDER BY v OPERATOR(public.%1$s) $1) s', op) INTO found, ids USING query;
+		rows := (SELECT count(DISTINCT i) FROM unnest(ids) i);
 		SET LOCAL enable_seqscan = on;
 		SET LOCAL enable_indexscan = off;
 		EXECUTE format('SELECT array_agg(v OPERATOR(public.%1$s) $1)
