@@ -45,9 +45,29 @@ extern int no_such_variable
 		return dummy_value; \
 	} while (0)
 #endif
+#include "nodes/pathnodes.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/float.h"
 #include "utils/rel.h"
+
+/* See index/filter_plan.c. */
+#if PG_VERSION_NUM < 170000
+#define COMPAT_PLANNER_LEAVES_OUT_CLAUSES
+#endif
+
+/*
+ * Keep the planner from a path, whatever else is disabled.  Since 18 disabled
+ * plans are counted, and costs come after that.
+ */
+static inline void
+compat_path_forbid(IndexPath *path, Cost *startup_cost, Cost *total_cost)
+{
+	*startup_cost = *total_cost = get_float8_infinity();
+#if PG_VERSION_NUM >= 180000
+	path->path.disabled_nodes += 2;
+#endif
+}
 
 /*
  * A new block at the end of a fork, pinned and exclusively locked.  The

@@ -48,21 +48,21 @@ stored_agrees(const HnswCheck *check, const GraphNode *node)
 
 /* Compare a row of the table with its node; see IndexCheckRow. */
 static void
-check_row(IndexPlace place, ItemPointer tid, const Vector *vector, void *arg)
+check_row(const CheckedRow *row, void *arg)
 {
 	HnswCheck  *check = arg;
-	NodeAddr	addr = node_addr(place.block, place.slot);
+	NodeAddr	addr = node_addr(row->holder.block, row->holder.slot);
 	GraphStore *store = &check->store.base;
 	const GraphNode *node;
 	bool		agrees;
 
-	if (vector->dim != check->inspection.meta.dim)
+	if (row->vector->dim != check->inspection.meta.dim)
 		check_fault(check, addr,
 					"heap row (%u,%u) has %d dimensions, the index has %d",
-					ItemPointerGetBlockNumber(tid),
-					ItemPointerGetOffsetNumber(tid),
-					vector->dim, check->inspection.meta.dim);
-	coder_encode(check->coder, vector);
+					ItemPointerGetBlockNumber(row->tid),
+					ItemPointerGetOffsetNumber(row->tid),
+					row->vector->dim, check->inspection.meta.dim);
+	coder_encode(check->coder, row->vector);
 	node = store->ops->read(store, addr);
 	agrees = stored_agrees(check, node);
 	store->ops->read_end(store);
@@ -70,8 +70,8 @@ check_row(IndexPlace place, ItemPointer tid, const Vector *vector, void *arg)
 		return;
 	index_check_standby(&check->base);
 	check_fault(check, addr, "it holds another vector than heap row (%u,%u)",
-				ItemPointerGetBlockNumber(tid),
-				ItemPointerGetOffsetNumber(tid));
+				ItemPointerGetBlockNumber(row->tid),
+				ItemPointerGetOffsetNumber(row->tid));
 }
 
 /* Look for the rows of the table in the index. */

@@ -109,10 +109,7 @@ hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	*correlation = 0.0;
 	*pages = path->indexinfo->pages;
 	if (path->indexorderbys == NIL)
-	{
-		*startup_cost += 1.0e10;
-		*total_cost += 1.0e10;
-	}
+		compat_path_forbid(path, startup_cost, total_cost);
 }
 
 static bool

@@ -8,11 +8,19 @@
 #include "catalog/pg_amop.h"
 #include "catalog/pg_opclass.h"
 #include "utils/catcache.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "index/class_validate.h"
+#include "index/metric.h"
 
-/* Each class has one ordering operator and the metric function. */
+/* Strategies of search operators go up to this; see filter_set.h. */
+#define MAX_SEARCH_STRATEGY 7
+
+/*
+ * A class of vectors has one ordering operator and the metric function; one of
+ * filter columns has search operators alone.
+ */
 bool
 class_validate(Oid opclass, const char *access_method)
 {
@@ -20,10 +28,13 @@ class_validate(Oid opclass, const char *access_method)
 	Form_pg_opclass class;
 	CatCList   *operators;
 	bool		valid = true;
+	bool		ranks;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator class %u", opclass);
 	class = (Form_pg_opclass) GETSTRUCT(tuple);
+	ranks = OidIsValid(get_opfamily_proc(class->opcfamily, class->opcintype,
+										 class->opcintype, METRIC_PROC));
 	operators = SearchSysCacheList1(AMOPSTRATEGY,
 									ObjectIdGetDatum(class->opcfamily));
 	for (int i = 0; i < operators->n_members; i++)
@@ -31,12 +42,15 @@ class_validate(Oid opclass, const char *access_method)
 		Form_pg_amop amop = (Form_pg_amop)
 		GETSTRUCT(&operators->members[i]->tuple);
 
-		if (amop->amopstrategy != 1 || amop->amoppurpose != AMOP_ORDER)
+		if (ranks ? amop->amopstrategy != 1 || amop->amoppurpose != AMOP_ORDER :
+			amop->amopstrategy > MAX_SEARCH_STRATEGY ||
+			amop->amoppurpose != AMOP_SEARCH)
 		{
 			ereport(INFO,
 					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("operator class \"%s\" of access method %s has operator %u that is no distance",
-							NameStr(class->opcname), access_method, amop->amopopr)));
+					 errmsg("operator class \"%s\" of access method %s has operator %u that is no %s",
+							NameStr(class->opcname), access_method, amop->amopopr,
+							ranks ? "distance" : "comparison")));
 			valid = false;
 		}
 	}

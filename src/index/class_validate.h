@@ -5,7 +5,10 @@
 #ifndef RECSYS_CLASS_VALIDATE_H
 #define RECSYS_CLASS_VALIDATE_H
 
-/* Whether a class orders by distances alone; an INFO says what is wrong. */
+/*
+ * Whether a class orders by distances alone, or compares filter columns; an
+ * INFO says what is wrong.
+ */
 extern bool class_validate(Oid opclass, const char *access_method);
 
 #endif							/* RECSYS_CLASS_VALIDATE_H */

@@ -210,6 +210,7 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 {
 	RowCheck   *state = arg;
 	const IndexedRow *row;
+	CheckedRow	checked;
 	MemoryContext old;
 
 	CHECK_FOR_INTERRUPTS();
@@ -229,8 +230,11 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 				 errhint("REINDEX the index.")));
 	}
 	old = MemoryContextSwitchTo(state->context);
-	state->visit(indexed_row_place(row), tid, DatumGetVector(values[0]),
-				 state->arg);
+	checked = (CheckedRow)
+	{
+		indexed_row_place(row), tid, DatumGetVector(values[0]), values, isnull
+	};
+	state->visit(&checked, state->arg);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->context);
 }

@@ -68,13 +68,22 @@ extern void index_check_add_rows(IndexCheck *check, IndexPlace at,
 								 IndexPlace holder,
 								 const ItemPointerData *tids, int n);
 
+/* A row of the table that the index must hold, and where it does. */
+typedef struct CheckedRow
+{
+	IndexPlace	holder;
+	ItemPointer tid;
+	const Vector *vector;
+	const Datum *values;		/* of all columns of the index */
+	const bool *isnull;
+} CheckedRow;
+
 /*
  * Read the table.  visit is called for each row that the snapshot sees and the
- * index must hold, with the place noted for it, in a memory context that is
- * reset after each row.  Error where the index lacks a row, or holds one twice.
+ * index must hold, in a memory context that is reset after each row.  Error
+ * where the index lacks a row, or holds one twice.
  */
-typedef void (*IndexCheckRow) (IndexPlace holder, ItemPointer tid,
-							   const Vector *vector, void *arg);
+typedef void (*IndexCheckRow) (const CheckedRow *row, void *arg);
 extern void index_check_rows(IndexCheck *check, IndexCheckRow visit,
 							 void *arg);
 

@@ -49,8 +49,8 @@ extern char *ivf_build_phase_name(int64 phase);
 /* ivf_insert.c */
 typedef struct IvfInserter IvfInserter;
 extern IvfInserter *ivf_inserter_create(Relation index, PageWal wal);
-extern void ivf_inserter_insert(IvfInserter *inserter, const Vector *vector,
-								ItemPointer tid);
+extern void ivf_inserter_insert(IvfInserter *inserter, const Datum *values,
+								const bool *isnull, ItemPointer tid);
 extern void ivf_inserter_close(IvfInserter *inserter);
 extern bool ivf_insert(Relation index, Datum *values, bool *isnull,
 					   ItemPointer tid, Relation heap,

@@ -36,12 +36,14 @@ typedef struct RowAssigner
 	KmeansAssigner *nearest;
 	Rotator    *rotator;
 	IvfCoder   *coder;
+	FilterEncoder *filters;
 
 	/* rows gathered */
 	int			n;
 	int			max;
 	float	   *points;			/* max x width */
 	ItemPointerData *tids;
+	FilterKeys *keys;
 	int		   *labels;
 
 	RowSort    *sort;
@@ -87,11 +89,13 @@ assigner_create(Relation index)
 	assigner->rotator = rotator_create(layout->dim, layout->padded_dim,
 									   assigner->model->metric);
 	assigner->coder = ivf_coder_create(assigner->model);
+	assigner->filters = filter_encoder_create(index);
 
 	assigner->max = Min(Max((int) (GATHER_BYTES / point), GATHER_MIN_ROWS),
 						GATHER_MAX_ROWS);
 	assigner->points = palloc(point * assigner->max);
 	assigner->tids = palloc(sizeof(ItemPointerData) * assigner->max);
+	assigner->keys = palloc(sizeof(FilterKeys) * assigner->max);
 	assigner->labels = palloc(sizeof(int) * assigner->max);
 	assigner->counts = palloc0(sizeof(uint32) * meta->nlists);
 	assigner->row_context = AllocSetContextCreate(CurrentMemoryContext,
@@ -117,6 +121,7 @@ assigner_flush(RowAssigner *assigner)
 						 assigner->centroids + (Size) list * assigner->width,
 						 assigner->norms2[list]);
 		coder->row.tid = assigner->tids[i];
+		coder->row.keys = assigner->keys[i];
 		row_sort_put(assigner->sort, list, &coder->row);
 		assigner->counts[list]++;
 	}
@@ -143,6 +148,8 @@ assigner_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	if (assigner->width > d)
 		x[d] = mips_coordinate(kernels->dot_f32(x, x, d),
 							   assigner->meta.radius2);
+	filter_encode(assigner->filters, values, isnull,
+				  &assigner->keys[assigner->n]);
 	assigner->tids[assigner->n++] = *tid;
 	if (assigner->n == assigner->max)
 		assigner_flush(assigner);

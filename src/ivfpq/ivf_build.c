@@ -81,7 +81,7 @@ untrained_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(untrained->row_context);
-	ivf_inserter_insert(untrained->inserter, DatumGetVector(values[0]), tid);
+	ivf_inserter_insert(untrained->inserter, values, isnull, tid);
 	untrained->ntuples++;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(untrained->row_context);
@@ -142,6 +142,7 @@ build_check(Relation index)
 {
 	int			dim = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 
+	(void) filter_encoder_create(index);
 	ivf_check_dim(index, dim);
 	if (dim > 0)
 		ivf_nsub(index, (dim + 63) / 64 * 64);

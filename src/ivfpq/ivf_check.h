@@ -19,6 +19,7 @@ typedef struct IvfCheck
 	PGAlignedBlock tape;
 	Rotator    *rotator;		/* the rest is for the table's rows */
 	IvfCoder   *coder;
+	FilterEncoder *filters;
 	float	   *decoded;		/* padded_dim */
 	uint8	   *codes;			/* nsub: those that a row has */
 	ListCopy	entry;			/* read last; must come last itself */

@@ -178,25 +178,47 @@ slot_agrees(IvfCheck *check, BlockNumber block, int slot,
 		 record_agrees(check, slot, x));
 }
 
+/* Whether a slot of the list page read last has the keys of a row. */
+static bool
+keys_agree(IvfCheck *check, const CheckedRow *row)
+{
+	const IvfLayout *layout = &check->inspection.layout;
+	int			slot = row->holder.slot;
+	FilterKeys	expected;
+	FilterKeys	stored;
+
+	filter_encode(check->filters, row->values, row->isnull, &expected);
+	filter_block_get(list_page_keys(layout, check->list.data,
+									slot / FASTSCAN_LANES),
+					 layout->nfilters, slot % FASTSCAN_LANES, &stored);
+	return stored.nulls == expected.nulls &&
+		memcmp(stored.keys, expected.keys,
+			   sizeof(uint64) * layout->nfilters) == 0;
+}
+
 /* Compare a row of the table with its slot; see IndexCheckRow. */
 static void
-check_row(IndexPlace place, ItemPointer tid, const Vector *vector, void *arg)
+check_row(const CheckedRow *row, void *arg)
 {
 	IvfCheck   *check = arg;
+	bool		same_vector;
 
-	if (vector->dim != check->inspection.meta.dim)
-		check_fault(check, place.block, place.slot,
+	if (row->vector->dim != check->inspection.meta.dim)
+		check_fault(check, row->holder.block, row->holder.slot,
 					"heap row (%u,%u) has %d dimensions, the index has %d",
-					ItemPointerGetBlockNumber(tid),
-					ItemPointerGetOffsetNumber(tid),
-					vector->dim, check->inspection.meta.dim);
-	if (slot_agrees(check, place.block, place.slot, vector))
+					ItemPointerGetBlockNumber(row->tid),
+					ItemPointerGetOffsetNumber(row->tid),
+					row->vector->dim, check->inspection.meta.dim);
+	same_vector = slot_agrees(check, row->holder.block, row->holder.slot,
+							  row->vector);
+	if (same_vector && keys_agree(check, row))
 		return;
 	index_check_standby(&check->base);
-	check_fault(check, place.block, place.slot,
-				"it holds another vector than heap row (%u,%u)",
-				ItemPointerGetBlockNumber(tid),
-				ItemPointerGetOffsetNumber(tid));
+	check_fault(check, row->holder.block, row->holder.slot,
+				"it holds %s than heap row (%u,%u)",
+				same_vector ? "other filter keys" : "another vector",
+				ItemPointerGetBlockNumber(row->tid),
+				ItemPointerGetOffsetNumber(row->tid));
 }
 
 /* Look for the rows of the table in the index. */
@@ -213,6 +235,7 @@ ivf_check_rows(IvfCheck *check)
 		check->coder = ivf_coder_create(check->model);
 		check->decoded = palloc(sizeof(float) * d);
 		check->codes = palloc(meta->nsub);
+		check->filters = filter_encoder_create(check->base.access.index);
 	}
 	index_check_rows(&check->base, check_row, check);
 }

@@ -20,6 +20,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "index/class_validate.h"
+#include "index/filter_plan.h"
 #include "index/index_method.h"
 #include "ivfpq/ivf.h"
 
@@ -112,9 +113,20 @@ int
 ivf_nsub(Relation index, int padded_dim)
 {
 	int			nsub = ivf_options(index).subquantizers;
+	int			nfilters = filter_columns(index);
+	int			max_nsub = ivf_layout_max_nsub(nfilters);
+	int			fitting = codebook_default_nsub(padded_dim);
 
+	while (fitting > max_nsub || !codebook_nsub_fits(padded_dim, fitting))
+		fitting--;
 	if (nsub == 0)
-		return codebook_default_nsub(padded_dim);
+		return fitting;
+	if (nsub > max_nsub)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%d subquantizers and %d filter columns do not fit a page",
+						nsub, nfilters),
+				 errhint("Leave the option out, or set it to %d.", fitting)));
 	if (!codebook_nsub_fits(padded_dim, nsub))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -123,7 +135,7 @@ ivf_nsub(Relation index, int padded_dim)
 				 errdetail("The number must divide the dimensions, into parts of at most %d.",
 						   CODEBOOK_MAX_SUBDIM),
 				 errhint("Leave the option out, or set it to %d.",
-						 codebook_default_nsub(padded_dim))));
+						 fitting)));
 	return nsub;
 }
 
@@ -152,7 +164,8 @@ ivf_scan_rows(double nrows, double nlists, double wanted)
 	SCAN_PER_ROW * wanted;
 	double		coarseness = ivf_default_lists(nrows) / Max(nlists, 1.0);
 
-	return Max(scanned, SCAN_MIN_ROWS) * Max(coarseness, 1.0);
+	return Max(scanned, SCAN_MIN_ROWS * Min(sqrt(coarseness), 1.0)) *
+		Max(coarseness, 1.0);
 }
 
 /*
@@ -169,11 +182,13 @@ ivf_default_lists(double nrows)
 }
 
 /*
- * In operators: the score of a centroid, of a code, and of a candidate with
- * its page access; in microseconds these are about 0.02, 0.001 and 0.2.
+ * In operators: the score of a centroid, of a code, a condition on a row's key,
+ * and the score of a candidate with its page access; in microseconds these are
+ * about 0.02, 0.001, 0.0005 and 0.2.
  */
 #define CENTROID_CPU_OPERATORS 2.0
 #define CODE_CPU_OPERATORS 0.1
+#define FILTER_CPU_OPERATORS 0.05
 #define REFINE_CPU_OPERATORS 20.0
 
 /* Rows of the first stage, and candidates that are refined for each row. */
@@ -184,10 +199,28 @@ ivf_default_lists(double nrows)
 /* Share of page accesses that are not in shared buffers. */
 #define COST_MISS_RATE 0.02
 
+/* Whether a path looks for rows whose vector is NULL, which the index lacks. */
+static bool
+path_wants_null_vectors(const IndexPath *path)
+{
+	ListCell   *cell;
+
+	foreach(cell, path->indexclauses)
+	{
+		const IndexClause *clause = lfirst_node(IndexClause, cell);
+
+		if (clause->indexcol == 0 && IsA(clause->rinfo->clause, NullTest) &&
+			castNode(NullTest, clause->rinfo->clause)->nulltesttype == IS_NULL)
+			return true;
+	}
+	return false;
+}
+
 /*
  * A scan pays for all lists' centroids, for the codes of the first stage and
- * for its candidates before the first row, and then for its rows evenly.  At
- * most it reads every page once.  Without ORDER BY the index is of no use.
+ * for its candidates before the first row, and then for its rows evenly.  With
+ * a filter it looks at more codes for a row that satisfies it, at most at all.
+ * Without ORDER BY the index is of no use.
  */
 static void
 ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
@@ -196,13 +229,14 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 {
 	double		nrows = path->indexinfo->tuples;
 	double		nlists = ivf_default_lists(nrows);
-	double		nscanned = guc_ivfpq_probes > 0 ?
-	nrows * guc_ivfpq_probes / nlists :
-	ivf_scan_rows(nrows, nlists, COST_FIRST_ROWS);
 	GenericCosts costs;
+	double		nmatching;
+	double		nscanned;
 	double		random_page_cost;
+	double		code_cost;
 	double		refine_cost;
 
+	filter_plan_add_clauses(root, path);
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
 	get_tablespace_page_costs(path->indexinfo->reltablespace,
@@ -210,21 +244,23 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	refine_cost = REFINE_CPU_OPERATORS * cpu_operator_cost +
 		COST_MISS_RATE * random_page_cost;
 
-	*startup_cost = cpu_operator_cost *
-		(CENTROID_CPU_OPERATORS * nlists +
-		 CODE_CPU_OPERATORS * Min(nscanned, nrows)) +
-		Min(COST_CANDIDATES, nrows) * refine_cost;
-	*total_cost = *startup_cost + nrows *
-		(cpu_index_tuple_cost + CODE_CPU_OPERATORS * cpu_operator_cost +
-		 COST_CANDIDATES_PER_ROW * refine_cost);
+	code_cost = (CODE_CPU_OPERATORS +
+				 FILTER_CPU_OPERATORS * list_length(path->indexclauses)) *
+		cpu_operator_cost;
+	nmatching = Max(nrows * costs.indexSelectivity, 1.0);
+	nscanned = guc_ivfpq_probes > 0 ? nrows * guc_ivfpq_probes / nlists :
+		ivf_scan_rows(nmatching, nlists, COST_FIRST_ROWS) * nrows / nmatching;
+
+	*startup_cost = cpu_operator_cost * CENTROID_CPU_OPERATORS * nlists +
+		code_cost * Min(nscanned, nrows) +
+		Min(COST_CANDIDATES, nmatching) * refine_cost;
+	*total_cost = *startup_cost + code_cost * nrows + nmatching *
+		(cpu_index_tuple_cost + COST_CANDIDATES_PER_ROW * refine_cost);
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0.0;
 	*pages = path->indexinfo->pages;
-	if (path->indexorderbys == NIL)
-	{
-		*startup_cost += 1.0e10;
-		*total_cost += 1.0e10;
-	}
+	if (path->indexorderbys == NIL || path_wants_null_vectors(path))
+		compat_path_forbid(path, startup_cost, total_cost);
 }
 
 static bool
@@ -242,6 +278,9 @@ recsys_ivfpq_handler(PG_FUNCTION_ARGS)
 	am->amsupport = METRIC_PROC;
 	am->amcanorderbyop = true;
 	am->amoptionalkey = true;
+	am->amcanmulticol = true;
+	am->amsearcharray = true;
+	am->amsearchnulls = true;
 	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL;
 	am->amkeytype = InvalidOid;
 	compat_am_can_build_parallel(am);

@@ -30,6 +30,7 @@ struct IvfInserter
 	IvfModel   *model;			/* NULL until the first row */
 	Rotator    *rotator;
 	IvfCoder   *coder;
+	FilterEncoder *filters;
 	ListCopy	nearest;
 };
 
@@ -110,6 +111,7 @@ inserter_prepare(IvfInserter *inserter, const Vector *vector)
 	inserter->rotator = rotator_create(inserter->meta.dim, d,
 									   (Metric) inserter->meta.metric);
 	inserter->coder = ivf_coder_create(inserter->model);
+	inserter->filters = filter_encoder_create(inserter->index);
 	inserter->nearest.centroid = palloc(sizeof(float) * d);
 	MemoryContextSwitchTo(old);
 }
@@ -327,11 +329,12 @@ inserter_place(IvfInserter *inserter)
 	}
 }
 
-/* Insert one row. */
+/* Insert one row, whose vector is not NULL. */
 void
-ivf_inserter_insert(IvfInserter *inserter, const Vector *vector,
-					ItemPointer tid)
+ivf_inserter_insert(IvfInserter *inserter, const Datum *values,
+					const bool *isnull, ItemPointer tid)
 {
+	Vector	   *vector = DatumGetVector(values[0]);
 	const float *x;
 
 	if (inserter->model == NULL)
@@ -343,7 +346,11 @@ ivf_inserter_insert(IvfInserter *inserter, const Vector *vector,
 	ivf_coder_encode(inserter->coder, x, inserter->nearest.centroid,
 					 inserter->nearest.entry.norm2);
 	inserter->coder->row.tid = *tid;
+	filter_encode(inserter->filters, values, isnull,
+				  &inserter->coder->row.keys);
 	inserter_place(inserter);
+	if ((Pointer) vector != DatumGetPointer(values[0]))
+		pfree(vector);
 }
 
 /* The access method's insert: the inserter lives as long as the statement. */
@@ -353,7 +360,6 @@ ivf_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		   IndexInfo *index_info)
 {
 	IvfInserter *inserter = index_info->ii_AmCache;
-	Vector	   *vector;
 
 	if (isnull[0])
 		return false;
@@ -365,9 +371,6 @@ ivf_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		index_info->ii_AmCache = inserter;
 		MemoryContextSwitchTo(old);
 	}
-	vector = DatumGetVector(values[0]);
-	ivf_inserter_insert(inserter, vector, tid);
-	if ((Pointer) vector != DatumGetPointer(values[0]))
-		pfree(vector);
+	ivf_inserter_insert(inserter, values, isnull, tid);
 	return false;
 }

@@ -22,6 +22,7 @@
 
 #include "base/guc.h"
 #include "index/page_stream.h"
+#include "ivfpq/ivf.h"
 #include "ivfpq/ivf_coder.h"
 #include "ivfpq/ivf_directory.h"
 #include "ivfpq/ivf_scan.h"
@@ -143,7 +144,6 @@ typedef struct ListPass
 	uint32		ahead_page;		/* of its run */
 	BlockNumber current;		/* block that the stream gives next */
 	uint32		nleft;			/* pages of this list still in the stream */
-	double		nscanned;		/* live rows looked at */
 } ListPass;
 
 /* Callback of the stream: the runs of the lists in rank order. */
@@ -225,10 +225,11 @@ block_add_candidates(IvfScan *so, const ListRank *list, Page page, int block,
 }
 
 /*
- * Scan the codes of a share locked list page.  For inner product and cosine t
- * is a multiple of <q,c>; for L2 it is a score by itself, in squared units.
+ * Scan the codes of a share locked list page; returns how many rows satisfy the
+ * filter.  For inner product and cosine t is a multiple of <q,c>; for L2 it is a
+ * score by itself, in squared units.
  */
-static void
+static int
 page_add_candidates(IvfScan *so, const ListRank *list, Page page)
 {
 	const IvfLayout *layout = &so->model->layout;
@@ -239,21 +240,27 @@ page_add_candidates(IvfScan *so, const ListRank *list, Page page)
 		{centred ? unit * unit : list->ip, so->delta * unit, so->bias * unit},
 	0.0f};
 	float		scores[FASTSCAN_LANES];
+	int			nmatching = 0;
 
 	for (int i = 0; i < layout->blocks_per_page; i++)
 	{
 		float		threshold = so->pool->threshold;
-		uint32		mask;
+		uint32		mask = head->live[i];
 
-		if (head->live[i] == 0)
+		if (so->filter != NULL && mask != 0)
+			mask = filter_set_block(so->filter, list_page_keys(layout, page, i),
+									mask);
+		if (mask == 0)
 			continue;
+		nmatching += pg_popcount32(mask);
 		scan.threshold = threshold - list->base -
 			THRESHOLD_ROUNDING * (fabsf(threshold) + fabsf(list->base));
-		mask = kernels->code_scan_block(list_page_block(layout, page, i), &scan,
-										scores) & head->live[i];
+		mask &= kernels->code_scan_block(list_page_block(layout, page, i), &scan,
+										 scores);
 		if (mask != 0)
 			block_add_candidates(so, list, page, i, mask, scores);
 	}
+	return nmatching;
 }
 
 /*
@@ -267,6 +274,7 @@ list_scan_chain(ListPass *pass, const ListRank *list)
 	BlockNumber block = list->head;
 	uint64		last_seq = PG_UINT64_MAX;
 	double		nscanned = 0.0;
+	double		nmatching = 0.0;
 
 	while (block != InvalidBlockNumber)
 	{
@@ -283,13 +291,14 @@ list_scan_chain(ListPass *pass, const ListRank *list)
 			return false;
 		}
 		page_check(so->index, buffer, ivf_tag(IVF_PAGE_LIST));
-		page_add_candidates(so, list, page);
+		nmatching += page_add_candidates(so, list, page);
 		nscanned += head->nlive;
 		last_seq = head->seq;
 		block = head->next;
 		UnlockReleaseBuffer(buffer);
 	}
-	pass->nscanned += nscanned;
+	so->nscanned += nscanned;
+	so->nmatching += nmatching;
 	return true;
 }
 
@@ -322,19 +331,32 @@ list_scan(ListPass *pass, ListRank *list)
 	pass_end_list(pass);
 }
 
-void
-ivf_lists_scan(IvfScan *so, double nrows)
+/*
+ * Whether the lists scanned do for the stage.  Of all rows as many satisfy the
+ * filter as of those looked at, as far as we know.
+ */
+static bool
+lists_do(const IvfScan *so)
 {
-	ListPass	pass = {.so = so};
+	double		share = so->nscanned > 0.0 ? so->nmatching / so->nscanned : 1.0;
+
+	return so->nmatching >= ivf_scan_rows(share * so->nrows, so->nlists,
+										  so->stage_rows);
+}
+
+void
+ivf_lists_scan(IvfScan *so, int first)
+{
+	ListPass	pass = {.so = so,.ahead = first};
 	int			nprobes = guc_ivfpq_probes;
 	int			i;
 
 	pass.stream = page_stream_begin(so->index, pass_next_block, &pass);
-	for (i = 0; i < so->nlists; i++)
+	for (i = first; i < so->nlists; i++)
 	{
-		bool		enough = nprobes > 0 ? i >= nprobes : pass.nscanned >= nrows;
+		bool		enough = nprobes > 0 ? i >= nprobes : lists_do(so);
 
-		if (i >= so->nseen && enough && so->pool->n >= so->pool->wanted)
+		if (i >= so->nseen && enough && so->pool->n >= so->nwanted)
 			break;
 		list_scan(&pass, list_at(so, i));
 	}

@@ -30,6 +30,8 @@ ivf_meta_create(Relation index, ForkNumber fork)
 	Buffer		buffer = compat_extend_relation(index, fork);
 	Page		page = BufferGetPage(buffer);
 	IvfMeta    *meta;
+	Metric		metric = metric_of_index(index);
+	int			nfilters = filter_columns(index);
 
 	if (BufferGetBlockNumber(buffer) != IVF_META_BLOCK)
 		elog(ERROR, "index \"%s\" already has pages",
@@ -38,7 +40,8 @@ ivf_meta_create(Relation index, ForkNumber fork)
 	page_format(page, ivf_tag(IVF_PAGE_META));
 	meta = meta_of_page(page);
 	memset(meta, 0, sizeof(IvfMeta));
-	meta->metric = metric_of_index(index);
+	meta->metric = metric;
+	meta->nfilters = nfilters;
 	MarkBufferDirty(buffer);
 	if (fork == INIT_FORKNUM)
 		log_newpage_buffer(buffer, true);
@@ -56,6 +59,8 @@ meta_is_valid(const IvfMeta *meta)
 		return true;
 	return meta->dim > 0 && meta->dim <= IVF_MAX_DIM &&
 		codebook_nsub_fits((meta->dim + 63) / 64 * 64, meta->nsub) &&
+		meta->nfilters >= 0 && meta->nfilters <= FILTER_MAX_COLUMNS &&
+		meta->nsub <= ivf_layout_max_nsub(meta->nfilters) &&
 		meta->refine >= REFINE_SQ8 && meta->refine <= REFINE_NONE &&
 		meta->nlists > 0 && isfinite(meta->radius2) && meta->radius2 >= 0.0f &&
 		meta->model_first != IVF_META_BLOCK &&

@@ -23,13 +23,15 @@ typedef struct IvfMeta
 	int32		nlists;
 	int32		trained;		/* whether from a sample of the rows */
 	int32		learned;		/* whether the model has a learned rotation */
+	int32		nfilters;		/* filter columns */
 	float		radius2;		/* M^2, 0 without augmentation */
 	BlockNumber model_first;
 	BlockNumber directory_first;
+	int32		unused;
 	int64		sample;			/* rows that it was trained on */
 } IvfMeta;
 
-StaticAssertDecl(sizeof(IvfMeta) == 48, "IvfMeta is part of the disk format");
+StaticAssertDecl(sizeof(IvfMeta) == 56, "IvfMeta is part of the disk format");
 
 extern void ivf_meta_create(Relation index, ForkNumber fork);
 extern void ivf_meta_read(Relation index, IvfMeta *meta);
@@ -48,7 +50,8 @@ extern void ivf_meta_start(Relation index, PageWal wal, IvfMeta *meta,
 static inline void
 ivf_meta_layout(const IvfMeta *meta, IvfLayout *layout)
 {
-	ivf_layout_init(layout, meta->dim, meta->nsub, (Refine) meta->refine);
+	ivf_layout_init(layout, meta->dim, meta->nsub, (Refine) meta->refine,
+					meta->nfilters);
 }
 
 #endif							/* RECSYS_IVF_META_H */

@@ -12,21 +12,34 @@
 #include "ivfpq/ivf_page.h"
 #include "ivfpq/ivf_tape.h"
 
+/* Bytes of a block without codes and keys. */
+#define LANES_SIZE ((2 * sizeof(uint16) + sizeof(ItemPointerData)) * FASTSCAN_LANES)
+
+int
+ivf_layout_max_nsub(int nfilters)
+{
+	return (int) ((PAGE_CONTENT_SIZE - LIST_BLOCKS_OFFSET - LANES_SIZE -
+				   filter_block_size(nfilters)) / FASTSCAN_GROUP_BYTES);
+}
+
 /* Sizes for vectors of dim elements; all arguments have been checked. */
 void
-ivf_layout_init(IvfLayout *layout, int dim, int nsub, Refine refine)
+ivf_layout_init(IvfLayout *layout, int dim, int nsub, Refine refine,
+				int nfilters)
 {
 	memset(layout, 0, sizeof(IvfLayout));
 	layout->dim = dim;
 	layout->padded_dim = (dim + 63) / 64 * 64;
 	layout->nsub = nsub;
 	layout->refine = refine;
+	layout->nfilters = nfilters;
 
 	layout->t_off = (Size) nsub * FASTSCAN_GROUP_BYTES;
 	layout->f_off = layout->t_off + sizeof(uint16) * FASTSCAN_LANES;
 	layout->tids_off = layout->f_off + sizeof(uint16) * FASTSCAN_LANES;
-	layout->block_size = layout->tids_off +
+	layout->keys_off = layout->tids_off +
 		sizeof(ItemPointerData) * FASTSCAN_LANES;
+	layout->block_size = layout->keys_off + filter_block_size(nfilters);
 	layout->blocks_per_page = (PAGE_CONTENT_SIZE - LIST_BLOCKS_OFFSET) /
 		layout->block_size;
 	layout->blocks_per_page = Min(layout->blocks_per_page, LIST_MAX_BLOCKS);
@@ -143,6 +156,8 @@ list_page_put(const IvfLayout *layout, Metric metric, Page page, int slot,
 	kernels->f32_to_f16(&t, (uint16 *) (block + layout->t_off) + lane, 1);
 	kernels->f32_to_f16(&f, (uint16 *) (block + layout->f_off) + lane, 1);
 	*list_page_tid(layout, page, slot) = row->tid;
+	filter_block_put(block + layout->keys_off, layout->nfilters, lane,
+					 &row->keys);
 	head->live[slot / 32] |= 1u << (slot % 32);
 	head->nlive++;
 	head->nslots = Max(head->nslots, slot + 1);

@@ -11,9 +11,11 @@
  * and each block holds 32 slots column by column, so that a scan reads codes
  * and nothing else:
  *
- *		| codes, nsub x 16 | t, 32 x float16 | f, 32 x float16 | 32 TIDs |
+ *		| codes, nsub x 16 | t, 32 x float16 | f, 32 x float16 | 32 TIDs | keys |
  *
- * At 128 dimensions that is 832 bytes, nine blocks or 288 slots a page.  The
+ * The keys are those of filter columns (filter_key.h), 260 bytes a column.  At
+ * 128 dimensions, without them, that is 832 bytes, nine blocks or 288 slots a
+ * page.  The
  * finer codes of the same slots lie on tape pages, which belong to their list
  * page: slot s is record s % tape_slots of tape page s / tape_slots.
  */
@@ -22,6 +24,7 @@
 
 #include "storage/itemptr.h"
 
+#include "index/filter_key.h"
 #include "index/index_page.h"
 #include "index/metric.h"
 #include "ivfpq/ivf_codebook.h"
@@ -101,9 +104,11 @@ typedef struct IvfLayout
 	int			padded_dim;		/* of rotated vectors, multiple of 64 */
 	int			nsub;
 	Refine		refine;
+	int			nfilters;		/* filter columns */
 	Size		t_off;			/* in a block */
 	Size		f_off;
 	Size		tids_off;
+	Size		keys_off;
 	Size		block_size;
 	int			blocks_per_page;
 	int			slots_per_page;
@@ -115,7 +120,10 @@ typedef struct IvfLayout
 } IvfLayout;
 
 extern void ivf_layout_init(IvfLayout *layout, int dim, int nsub,
-							Refine refine);
+							Refine refine, int nfilters);
+
+/* The most codes a row for which a block fits a page. */
+extern int	ivf_layout_max_nsub(int nfilters);
 
 /* What a list page keeps of a row. */
 typedef struct IvfRow
@@ -125,6 +133,7 @@ typedef struct IvfRow
 	float		distance2;		/* |x - c|^2 */
 	uint8	   *codes;			/* nsub */
 	void	   *record;			/* of the tape, or NULL */
+	FilterKeys	keys;
 	ItemPointerData tid;
 } IvfRow;
 
@@ -154,6 +163,13 @@ list_page_tid(const IvfLayout *layout, Page page, int slot)
 	uint8	   *block = list_page_block(layout, page, slot / FASTSCAN_LANES);
 
 	return (ItemPointer) (block + layout->tids_off) + slot % FASTSCAN_LANES;
+}
+
+/* The keys of a block. */
+static inline uint8 *
+list_page_keys(const IvfLayout *layout, Page page, int block)
+{
+	return list_page_block(layout, page, block) + layout->keys_off;
 }
 
 static inline bool

@@ -123,6 +123,13 @@ candidate_pool_add(CandidatePool *pool, const Candidate *candidate)
 	pool->threshold = pool->items[pool->n - 1].score;
 }
 
+void
+candidate_pool_drop_first(CandidatePool *pool, int n)
+{
+	pool->n -= n;
+	memmove(pool->items, pool->items + n, sizeof(Candidate) * pool->n);
+}
+
 /* Forget the candidates of a list that is to be read again. */
 void
 candidate_pool_drop_list(CandidatePool *pool, uint32 list)

@@ -9,6 +9,8 @@
 #ifndef RECSYS_IVF_POOL_H
 #define RECSYS_IVF_POOL_H
 
+#include <math.h>
+
 #include "storage/block.h"
 #include "storage/itemptr.h"
 
@@ -27,7 +29,8 @@ typedef struct CandidatePool
 	int			n;
 	int			max;
 	int			wanted;
-	float		threshold;		/* a candidate below it is of no use */
+	float		threshold;		/* a candidate below it is of no use;
+								 * -infinity until one has been dropped */
 } CandidatePool;
 
 /* Whether a comes before b. */
@@ -39,6 +42,16 @@ extern CandidatePool *candidate_pool_create(void);
 extern void candidate_pool_reset(CandidatePool *pool, int wanted);
 extern void candidate_pool_add(CandidatePool *pool, const Candidate *candidate);
 extern void candidate_pool_drop_list(CandidatePool *pool, uint32 list);
+
+/* Whether no candidate has been dropped since the pool was emptied. */
+static inline bool
+candidate_pool_is_whole(const CandidatePool *pool)
+{
+	return pool->max > 0 && pool->threshold == -INFINITY;
+}
+
+/* Forget the first n items. */
+extern void candidate_pool_drop_first(CandidatePool *pool, int n);
 
 /* Drop all but the best wanted. */
 extern void candidate_pool_cut(CandidatePool *pool);

@@ -15,18 +15,23 @@
 #include "base/compat.h"
 #include "ivfpq/ivf_rowsort.h"
 
-/* The bytes of a row: this, the codes two a byte, the record of the tape. */
+/*
+ * The bytes of a row: this, the codes two a byte, the keys, the record of the
+ * tape.
+ */
 typedef struct RowHead
 {
 	float		t;
 	float		f;
 	float		distance2;
+	uint32		nulls;			/* of the keys */
 } RowHead;
 
 struct RowSort
 {
 	IvfLayout	layout;
 	Size		codes_size;
+	Size		keys_size;
 	Tuplesortstate *state;
 	TupleTableSlot *put_slot;
 	TupleTableSlot *get_slot;
@@ -48,7 +53,9 @@ row_sort_begin(const IvfLayout *layout, int kbytes, SortCoordinate coordinate)
 	TupleDescInitEntry(desc, 2, "row", BYTEAOID, -1, 0);
 	sort->layout = *layout;
 	sort->codes_size = (layout->nsub + 1) / 2;
-	size = VARHDRSZ + sizeof(RowHead) + sort->codes_size + layout->tape_record;
+	sort->keys_size = layout->nfilters * sizeof(uint64);
+	size = VARHDRSZ + sizeof(RowHead) + sort->codes_size + sort->keys_size +
+		layout->tape_record;
 	sort->packed = palloc0(size);
 	SET_VARSIZE(sort->packed, size);
 	sort->put_slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
@@ -82,7 +89,7 @@ row_key_split(int64 sorted, uint32 *list, ItemPointer tid)
 void
 row_sort_put(RowSort *sort, uint32 list, const IvfRow *row)
 {
-	RowHead		head = {row->t, row->f, row->distance2};
+	RowHead		head = {row->t, row->f, row->distance2, row->keys.nulls};
 	char	   *at = VARDATA(sort->packed);
 	int			nsub = sort->layout.nsub;
 
@@ -92,6 +99,8 @@ row_sort_put(RowSort *sort, uint32 list, const IvfRow *row)
 		at[i / 2] = (char) (row->codes[i] |
 							(i + 1 < nsub ? row->codes[i + 1] << 4 : 0));
 	at += sort->codes_size;
+	memcpy(at, row->keys.keys, sort->keys_size);
+	at += sort->keys_size;
 	if (sort->layout.tape_record > 0)
 		memcpy(at, row->record, sort->layout.tape_record);
 
@@ -127,10 +136,13 @@ row_sort_get(RowSort *sort, uint32 *list, IvfRow *row)
 	row->t = head.t;
 	row->f = head.f;
 	row->distance2 = head.distance2;
+	row->keys.nulls = head.nulls;
 	at += sizeof(head);
 	for (int i = 0; i < nsub; i++)
 		row->codes[i] = ((uint8) at[i / 2] >> (i % 2 * 4)) & 0xF;
 	at += sort->codes_size;
+	memcpy(row->keys.keys, at, sort->keys_size);
+	at += sort->keys_size;
 	if (sort->layout.tape_record > 0)
 		memcpy(row->record, at, sort->layout.tape_record);
 	return true;

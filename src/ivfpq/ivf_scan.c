@@ -80,6 +80,9 @@
 #define SMALL_INDEX_PAGES 24
 #define SMALL_POOL 4096
 
+/* With a filter the pool takes this many, which may be all that satisfy it. */
+#define FILTER_POOL 16384
+
 /* ----- begin and end ----- */
 
 IndexScanDesc
@@ -112,6 +115,8 @@ ivf_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(IvfScan));
 	so->context = context;
+	if (keys && nkeys > 0)
+		memmove(scan->keyData, keys, nkeys * sizeof(ScanKeyData));
 	if (orderbys && norderbys > 0)
 		memmove(scan->orderByData, orderbys, norderbys * sizeof(ScanKeyData));
 }
@@ -182,6 +187,12 @@ scan_start(IndexScanDesc scan, IvfScan *so)
 	so->exhausted = so->meta.dim == 0;
 	if (so->exhausted)
 		return;
+	if (scan->numberOfKeys > 0)
+		so->filter = filter_set_create(filter_encoder_create(index),
+									   scan->keyData, scan->numberOfKeys);
+	so->exhausted = so->filter != NULL && so->filter->never;
+	if (so->exhausted)
+		return;
 	so->model = ivf_model_read(index, &so->meta);
 	scan_set_query(scan, so);
 	so->small = RelationGetNumberOfBlocks(index) <= SMALL_INDEX_PAGES;
@@ -249,35 +260,59 @@ scan_has_refined_enough(IvfScan *so, const Candidate *last)
 		scan_score_of_rank(so, (int) so->stage_rows);
 }
 
-/*
- * Refine candidates of the pool, the best first, until they do.  *left becomes
- * the number of the others.
- */
+/* Refine candidates of the pool, the best first, until they do. */
 static bool
-scan_refine(IvfScan *so, int *left)
+scan_refine(IvfScan *so)
 {
 	CandidatePool *pool = so->pool;
 	int			wanted = (int) FIRST_CANDIDATES(so->stage_rows) - so->nrefined;
-	int			first = 0;
 	bool		enough = false;
 	Candidate	last = {.score = INFINITY};
 
 	wanted = Max(wanted, MORE_CANDIDATES(so->nrefined));
-	while (first < pool->n && !enough)
+	while (so->nused < pool->n && !enough)
 	{
-		int			n = Min(wanted, pool->n - first);
+		int			n = Min(wanted, pool->n - so->nused);
 
 		CHECK_FOR_INTERRUPTS();
-		candidate_pool_select(pool, first, n);
-		last = pool->items[first + n - 1];
-		ivf_refine(so, first, n);
-		first += n;
+		candidate_pool_select(pool, so->nused, n);
+		last = pool->items[so->nused + n - 1];
+		ivf_refine(so, so->nused, n);
+		so->nused += n;
 		enough = scan_has_refined_enough(so, &last);
 		wanted = MORE_CANDIDATES(so->nrefined);
 	}
 	ivf_lists_refined(so, &last);
-	*left = pool->n - first;
 	return enough;
+}
+
+/*
+ * Fill the pool with candidates that have not been refined.  With a filter few
+ * rows may be left, and the pool holds all of them then; as long as it does, it
+ * needs those of further lists alone.
+ */
+static void
+scan_fill_pool(IvfScan *so, double wanted)
+{
+	wanted = Max(wanted, FIRST_CANDIDATES(FIRST_STAGE_ROWS));
+	so->nwanted = (int) wanted;
+	if (candidate_pool_is_whole(so->pool) && so->nwanted <= so->pool->wanted)
+	{
+		candidate_pool_drop_first(so->pool, so->nused);
+		ivf_lists_scan(so, so->nseen);
+	}
+	else
+	{
+		if (so->filter != NULL)
+			wanted = Max(wanted, FILTER_POOL);
+		candidate_pool_reset(so->pool, (int) wanted);
+		so->nscanned = so->nmatching = 0.0;
+		ivf_lists_scan(so, 0);
+	}
+	so->nused = 0;
+	so->has_all = candidate_pool_is_whole(so->pool) && so->nseen == so->nlists;
+	if (!candidate_pool_is_whole(so->pool))
+		candidate_pool_cut(so->pool);
 }
 
 /* Find the rows of the next stage. */
@@ -293,16 +328,10 @@ scan_next_stage(IvfScan *so)
 		FIRST_POOL(so->stage_rows) - so->nrefined;
 	do
 	{
-		bool		has_all;
-		int			left;
-
-		wanted = Max(wanted, FIRST_CANDIDATES(FIRST_STAGE_ROWS));
-		candidate_pool_reset(so->pool, (int) wanted);
-		ivf_lists_scan(so, ivf_scan_rows(so->nrows, so->nlists, so->stage_rows));
-		has_all = so->pool->n < so->pool->wanted && so->nseen == so->nlists;
-		candidate_pool_cut(so->pool);
-		enough = scan_refine(so, &left);
-		so->exhausted = has_all && left == 0;
+		if (!so->has_all)
+			scan_fill_pool(so, wanted);
+		enough = scan_refine(so);
+		so->exhausted = so->has_all && so->nused == so->pool->n;
 		wanted = Min(MORE_POOL(so->nrefined), FIRST_POOL(MAX_STAGE_ROWS));
 	} while (!enough && !so->exhausted &&
 			 (so->small || so->nrefined < MAX_CANDIDATES(so->stage_rows)));
@@ -349,7 +378,7 @@ ivf_get_tuple(IndexScanDesc scan, ScanDirection dir)
 		return false;
 	so->nreturned++;
 	scan->xs_heaptid = row.tid;
-	scan->xs_recheck = false;
+	scan->xs_recheck = so->filter != NULL && so->filter->recheck;
 	scan->xs_recheckorderby = !so->null_query && !so->exact;
 	scan->xs_orderbyvals[0] = Float8GetDatum(row.bound);
 	scan->xs_orderbynulls[0] = so->null_query;

@@ -9,6 +9,7 @@
 #include "access/relscan.h"
 #include "lib/binaryheap.h"
 
+#include "index/filter_set.h"
 #include "index/found_rows.h"
 #include "index/rotator.h"
 #include "ivfpq/ivf_model.h"
@@ -45,9 +46,16 @@ typedef struct IvfScan
 	int			nranked;
 	int			nseen;			/* whose codes have been scanned */
 	double		nrows;			/* in all lists, about */
+	double		nscanned;		/* rows that the pool has been offered */
+	double		nmatching;		/* those that satisfy the filter */
+
+	FilterSet  *filter;			/* NULL without conditions */
 
 	/* candidates */
 	CandidatePool *pool;
+	int			nwanted;		/* candidates that a pass must find */
+	int			nused;			/* of the pool, refined */
+	bool		has_all;		/* the pool has all that have not been refined */
 	HeapRefine *heap;			/* where rows are refined by the table */
 
 	/* scores of all refined candidates, and how far the estimates were off */
@@ -66,11 +74,12 @@ typedef struct IvfScan
 extern void ivf_lists_begin(IvfScan *so);
 
 /*
- * Add candidates that have not been refined to the pool: of the lists seen
- * before, and of further ones until nrows rows have been looked at and the
- * pool has what is wanted.
+ * Offer the pool the candidates that have not been refined: of the lists from
+ * rank first on that have been seen before, and of further ones until as many
+ * rows have been looked at as the stage calls for, and the pool has what is
+ * wanted.  With a filter only rows that satisfy it count.
  */
-extern void ivf_lists_scan(IvfScan *so, double nrows);
+extern void ivf_lists_scan(IvfScan *so, int first);
 extern void ivf_lists_refined(IvfScan *so, const Candidate *last);
 
 /*

@@ -306,8 +306,8 @@ training_set_meta(Training *training)
 	IvfMeta    *meta = &training->meta;
 	const IvfSample *sample = &training->sample;
 
+	ivf_meta_read(index, meta);
 	meta->dim = sample->dim;
-	meta->metric = metric_of_index(index);
 	meta->nsub = ivf_nsub(index, sample->padded_dim);
 	meta->refine = options.refine;
 	meta->trained = true;

@@ -133,6 +133,13 @@ typedef struct Kernels
 									float scores[FASTSCAN_LANES]);
 
 	/*
+	 * Keys within a range, bounds included: bit i of the result is set where
+	 * low <= keys[i] <= high.
+	 */
+	uint32_t	(*keys_in_range) (const uint64_t keys[FASTSCAN_LANES],
+								  uint64_t low, uint64_t high);
+
+	/*
 	 * Signs and sizes of a residual: see EdgeInput and EdgeOutput.  nbits and
 	 * n are multiples of 64, nbits <= n.  tp * p[i] is rounded to float4, sy *
 	 * y[i] is not rounded (a fused multiply-subtract takes it as it is); so

@@ -487,6 +487,28 @@ avx2_code_scan_block(const uint8_t *block, const CodeScan *scan,
 	return (uint32_t) _mm256_movemask_epi8(hits);
 }
 
+/* There is only a signed comparison, so the highest bit is turned. */
+static TARGET uint32_t
+avx2_keys_in_range(const uint64_t keys[FASTSCAN_LANES], uint64_t low,
+				   uint64_t high)
+{
+	const uint64_t sign = UINT64_C(1) << 63;
+	const __m256i turn = _mm256_set1_epi64x((long long) sign);
+	const __m256i least = _mm256_set1_epi64x((long long) (low ^ sign));
+	const __m256i most = _mm256_set1_epi64x((long long) (high ^ sign));
+	uint32_t	outside = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i += 4)
+	{
+		__m256i		key = _mm256_xor_si256(load32(keys + i), turn);
+		__m256i		out = _mm256_or_si256(_mm256_cmpgt_epi64(least, key),
+										  _mm256_cmpgt_epi64(key, most));
+
+		outside |= (uint32_t) _mm256_movemask_pd(_mm256_castsi256_pd(out)) << i;
+	}
+	return ~outside;
+}
+
 /* Sums over the residuals of every LANES-th element. */
 typedef struct ResidualSums
 {
@@ -545,6 +567,7 @@ static const Kernels avx2_table = {
 	.fastscan_block = avx2_fastscan_block,
 	.edge_scores = avx2_edge_scores,
 	.code_scan_block = avx2_code_scan_block,
+	.keys_in_range = avx2_keys_in_range,
 	.edge_residual = avx2_edge_residual,
 };
 

@@ -394,6 +394,24 @@ avx512_code_scan_block(const uint8_t *block, const CodeScan *scan,
 	return mask;
 }
 
+static TARGET uint32_t
+avx512_keys_in_range(const uint64_t keys[FASTSCAN_LANES], uint64_t low,
+					 uint64_t high)
+{
+	const __m512i least = _mm512_set1_epi64((long long) low);
+	const __m512i most = _mm512_set1_epi64((long long) high);
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i += 8)
+	{
+		__m512i		key = load64(keys + i);
+
+		mask |= (uint32_t) (_mm512_cmpge_epu64_mask(key, least) &
+							_mm512_cmple_epu64_mask(key, most)) << i;
+	}
+	return mask;
+}
+
 /* Sums over the residuals of every LANES-th element. */
 typedef struct ResidualSums
 {
@@ -454,6 +472,7 @@ avx512_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
 	.fastscan_block = avx512_fastscan_block, \
 	.edge_scores = avx512_edge_scores, \
 	.code_scan_block = avx512_code_scan_block, \
+	.keys_in_range = avx512_keys_in_range, \
 	.edge_residual = avx512_edge_residual
 
 static const Kernels avx512_table = {

@@ -346,6 +346,26 @@ neon_code_scan_block(const uint8_t *block, const CodeScan *scan,
 	return mask;
 }
 
+static uint32_t
+neon_keys_in_range(const uint64_t keys[FASTSCAN_LANES], uint64_t low,
+				   uint64_t high)
+{
+	const		uint64x2_t least = vdupq_n_u64(low);
+	const		uint64x2_t most = vdupq_n_u64(high);
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i += 2)
+	{
+		uint64x2_t	key = vreinterpretq_u64_u8(vld1q_u8((const uint8_t *)
+														(keys + i)));
+		uint64x2_t	in = vandq_u64(vcgeq_u64(key, least), vcleq_u64(key, most));
+
+		mask |= (uint32_t) (vgetq_lane_u64(in, 0) & 1) << i |
+			(uint32_t) (vgetq_lane_u64(in, 1) & 2) << i;
+	}
+	return mask;
+}
+
 /* Sums over the residuals of every LANES-th element. */
 typedef struct ResidualSums
 {
@@ -406,6 +426,7 @@ static const Kernels neon_table = {
 	.fastscan_block = neon_fastscan_block,
 	.edge_scores = neon_edge_scores,
 	.code_scan_block = neon_code_scan_block,
+	.keys_in_range = neon_keys_in_range,
 	.edge_residual = neon_edge_residual,
 };
 

@@ -254,6 +254,22 @@ scalar_code_scan_block(const uint8_t *block, const CodeScan *scan,
 	return mask;
 }
 
+static uint32_t
+scalar_keys_in_range(const uint64_t keys[FASTSCAN_LANES], uint64_t low,
+					 uint64_t high)
+{
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		uint64_t	key;
+
+		memcpy(&key, keys + i, sizeof(key));
+		mask |= (uint32_t) (key >= low && key <= high) << i;
+	}
+	return mask;
+}
+
 static void
 scalar_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
 					 EdgeOutput *out)
@@ -292,6 +308,7 @@ static const Kernels scalar_table = {
 	.fastscan_block = scalar_fastscan_block,
 	.edge_scores = scalar_edge_scores,
 	.code_scan_block = scalar_code_scan_block,
+	.keys_in_range = scalar_keys_in_range,
 	.edge_residual = scalar_edge_residual,
 };
 

@@ -165,6 +165,7 @@ class Comparison:
 		"pgvector": ("pgv", "USING hnsw (embedding {}) "
 					 "WITH (m = 16, ef_construction = 64)"),
 	}
+	COLUMNS = ""				# of the tables, beside id and embedding
 
 	def __init__(self, data, quick, names=("recsys", "pgvector")):
 		self.data = data
@@ -193,12 +194,18 @@ class Comparison:
 			for table in (system.table(), system.name + "_empty"):
 				self.conn.exec(
 					f"CREATE TABLE {table} (id int, "
-					f"embedding {system.schema}.vector({dim}) NOT NULL); "
+					f"embedding {system.schema}.vector({dim}) NOT NULL"
+					f"{self.COLUMNS}); "
 					f"ALTER TABLE {table} ALTER embedding SET STORAGE PLAIN")
-			self.conn.copy(f"COPY {system.table()} FROM STDIN (FORMAT binary)",
+			self.conn.copy(f"COPY {system.table()} (id, embedding) "
+						   "FROM STDIN (FORMAT binary)",
 						   copy_data(self.data.items))
+			self.fill(system)
 			self.conn.exec(f"VACUUM (FREEZE, ANALYZE) {system.table()}")
 			self.conn.exec(self.create_index(system, "", system.name + "_empty"))
+
+	def fill(self, system):
+		"""Fill the other columns of a table."""
 
 	def settle(self):
 		"""What each connection has to set."""

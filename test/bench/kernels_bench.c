@@ -136,6 +136,13 @@ call_code_scan_block(const Kernels *k, Workspace *w, size_t n)
 	int_sink = k->code_scan_block(w->block, &scan, w->scores);
 }
 
+/* Any bytes will do as keys. */
+static void
+call_keys_in_range(const Kernels *k, Workspace *w, size_t n)
+{
+	int_sink = k->keys_in_range((const uint64_t *) w->a, n, UINT64_MAX - n);
+}
+
 static void
 call_edge_residual(const Kernels *k, Workspace *w, size_t n)
 {
@@ -159,6 +166,7 @@ static const Benchmark benchmarks[] = {
 	{"fastscan_block", call_fastscan_block, 8},
 	{"edge_scores", call_edge_scores, 0},
 	{"code_scan_block", call_code_scan_block, 8},
+	{"keys_in_range", call_keys_in_range, 0},
 	{"edge_residual", call_edge_residual, 2},
 };
 

@@ -992,6 +992,40 @@ test_edge_residual(const Kernels *k)
 		   k->name);
 }
 
+/* Keys at and beside the bounds of ranges, and anywhere, at any alignment. */
+static bool
+keys_right(const Kernels *k, uint64_t low, uint64_t high, int shift)
+{
+	const uint64_t near[] = {low, high, low - 1, high + 1, 0, UINT64_MAX,
+	UINT64_C(1) << 63, (UINT64_C(1) << 63) - 1};
+	char		bytes[(FASTSCAN_LANES + 1) * sizeof(uint64_t)];
+	uint32_t	right = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		uint64_t	key = i % 2 == 0 ? near[i / 2 % 8] :
+		(uint64_t) random_bits() << 48 ^ (uint64_t) random_bits() << 24 ^
+		random_bits();
+
+		memcpy(bytes + shift + i * sizeof(key), &key, sizeof(key));
+		right |= (uint32_t) (key >= low && key <= high) << i;
+	}
+	return k->keys_in_range((const void *) (bytes + shift), low, high) == right;
+}
+
+static void
+test_keys(const Kernels *k)
+{
+	const uint64_t bounds[] = {0, 1, 77, (UINT64_C(1) << 63) - 1,
+	UINT64_C(1) << 63, (UINT64_C(1) << 63) + 1, UINT64_MAX - 1, UINT64_MAX};
+	bool		good = true;
+
+	for (int i = 0; i < 64; i++)
+		for (int shift = 0; shift < 8; shift++)
+			good = keys_right(k, bounds[i / 8], bounds[i % 8], shift) && good;
+	tap_ok(good, "%s: keys_in_range", k->name);
+}
+
 static void
 test_table(const Kernels *k)
 {
@@ -1006,6 +1040,7 @@ test_table(const Kernels *k)
 	test_edge_scores(k);
 	test_code_scan(k);
 	test_edge_residual(k);
+	test_keys(k);
 }
 
 static void
