@@ -1,5 +1,5 @@
 -- Filter columns of recsys_ivfpq: what is compared by 64-bit keys.
--- The strategies are those of src/index/filter_set.h.
+-- The strategies are those of src/index/filter_key.h.
 
 CREATE OPERATOR FAMILY @extschema@.filter_integer_ops USING recsys_ivfpq;
 

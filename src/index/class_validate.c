@@ -14,7 +14,7 @@
 #include "index/class_validate.h"
 #include "index/metric.h"
 
-/* Strategies of search operators go up to this; see filter_set.h. */
+/* Strategies of search operators go up to this; see filter_key.h. */
 #define MAX_SEARCH_STRATEGY 7
 
 /*

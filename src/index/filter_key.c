@@ -73,57 +73,37 @@ float_key(float8 value)
 	return bits & SIGN_BIT ? ~bits : bits | SIGN_BIT;
 }
 
-/* The key of a value of a type with ordered keys; false if it is none. */
-static bool
-ordered_key(Oid type, Datum value, uint64 *key)
+static uint64
+ordered_key(Oid type, Datum value)
 {
 	switch (type)
 	{
 		case BOOLOID:
-			*key = DatumGetBool(value);
-			return true;
+			return DatumGetBool(value);
 		case CHAROID:
-			*key = (uint8) DatumGetChar(value);
-			return true;
+			return (uint8) DatumGetChar(value);
 		case OIDOID:
-			*key = DatumGetObjectId(value);
-			return true;
+			return DatumGetObjectId(value);
 		case INT2OID:
-			*key = signed_key(DatumGetInt16(value));
-			return true;
+			return signed_key(DatumGetInt16(value));
 		case INT4OID:
-			*key = signed_key(DatumGetInt32(value));
-			return true;
+			return signed_key(DatumGetInt32(value));
 		case INT8OID:
-			*key = signed_key(DatumGetInt64(value));
-			return true;
+			return signed_key(DatumGetInt64(value));
 		case FLOAT4OID:
-			*key = float_key(DatumGetFloat4(value));
-			return true;
+			return float_key(DatumGetFloat4(value));
 		case FLOAT8OID:
-			*key = float_key(DatumGetFloat8(value));
-			return true;
+			return float_key(DatumGetFloat8(value));
 		case DATEOID:
-			*key = signed_key(DatumGetDateADT(value));
-			return true;
+			return signed_key(DatumGetDateADT(value));
 		case TIMESTAMPOID:
-			*key = signed_key(DatumGetTimestamp(value));
-			return true;
+			return signed_key(DatumGetTimestamp(value));
 		case TIMESTAMPTZOID:
-			*key = signed_key(DatumGetTimestampTz(value));
-			return true;
+			return signed_key(DatumGetTimestampTz(value));
 		default:
-			return false;
+			elog(ERROR, "type %u has no ordered filter keys", type);
 	}
-}
-
-static bool
-type_is_ordered(Oid type)
-{
-	return type == BOOLOID || type == CHAROID || type == OIDOID ||
-		type == INT2OID || type == INT4OID || type == INT8OID ||
-		type == FLOAT4OID || type == FLOAT8OID || type == DATEOID ||
-		type == TIMESTAMPOID || type == TIMESTAMPTZOID;
+	return 0;
 }
 
 /* ----- hashed keys and tags ----- */
@@ -180,7 +160,9 @@ column_init(FilterColumn *column, Relation index, int attribute)
 	column->type = type;
 	column->collation = index->rd_indcollation[attribute];
 	column->element = get_element_type(type);
-	if (type_is_ordered(type))
+	/* a class with a < has ordered keys */
+	if (OidIsValid(get_opfamily_member(index->rd_opfamily[attribute], type, type,
+									   FILTER_LESS)))
 	{
 		column->kind = FILTER_ORDERED;
 		return;
@@ -214,22 +196,16 @@ filter_encoder_create(Relation index)
 uint64
 filter_key(FilterColumn *column, Oid type, Datum value)
 {
-	uint64		key = 0;
-
 	switch (column->kind)
 	{
 		case FILTER_ORDERED:
-			if (!ordered_key(type, value, &key))
-				elog(ERROR, "type %u has no ordered filter keys", type);
-			break;
+			return ordered_key(type, value);
 		case FILTER_HASHED:
-			key = hashed_key(column, value);
-			break;
+			return hashed_key(column, value);
 		case FILTER_TAGS:
-			key = tags_key(column, value);
-			break;
+			return tags_key(column, value);
 	}
-	return key;
+	return 0;
 }
 
 void

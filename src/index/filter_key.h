@@ -25,6 +25,15 @@
 
 #define FILTER_MAX_COLUMNS 16
 
+/* Strategies of the operators on filter columns, as in sql/install. */
+#define FILTER_LESS 1
+#define FILTER_LESS_EQUAL 2
+#define FILTER_EQUAL 3
+#define FILTER_GREATER_EQUAL 4
+#define FILTER_GREATER 5
+#define FILTER_OVERLAP 6
+#define FILTER_CONTAINS 7
+
 typedef enum FilterKind
 {
 	FILTER_ORDERED,

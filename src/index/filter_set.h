@@ -9,15 +9,6 @@
 
 #include "index/filter_key.h"
 
-/* Strategies of the operators on filter columns, as in sql/install. */
-#define FILTER_LESS 1
-#define FILTER_LESS_EQUAL 2
-#define FILTER_EQUAL 3
-#define FILTER_GREATER_EQUAL 4
-#define FILTER_GREATER 5
-#define FILTER_OVERLAP 6
-#define FILTER_CONTAINS 7
-
 typedef enum FilterTest
 {
 	FILTER_IN_RANGES,			/* within one of some ranges */

@@ -162,7 +162,8 @@ static int
 assigner_sort_kbytes(const RowAssigner *assigner, int kbytes)
 {
 	double		bytes = sizeof(float) * assigner->width *
-	(2.0 * assigner->meta.nlists + assigner->max);
+	(2.0 * assigner->meta.nlists + assigner->max) +
+	(double) sizeof(FilterKeys) * assigner->max;
 
 	return (int) Max(kbytes - bytes / 1024.0, SORT_MIN_KBYTES);
 }

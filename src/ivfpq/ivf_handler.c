@@ -152,6 +152,11 @@ ivf_nsub(Relation index, int padded_dim)
  * rows inserted later the recall for ten, a hundred and a thousand was 0.958,
  * 0.937 and 0.948 without this, and 0.983, 0.966 and 0.971 with it; that of a
  * fresh build 0.982, 0.967 and 0.973.
+ *
+ * The rows that satisfy a filter lie in finer lists than they would have alone,
+ * and the least number is smaller.  Of 1M rows with 10% and 1% that match, the
+ * recall for ten was 0.981 and 0.986 with 10,000, and 0.968 and 0.970 with less,
+ * for 879 and 6,792 pages, and for 654 and 1,574.
  */
 #define SCAN_MIN_ROWS 10000.0
 #define SCAN_FACTOR 1.3

@@ -27,7 +27,7 @@ typedef struct IvfMeta
 	float		radius2;		/* M^2, 0 without augmentation */
 	BlockNumber model_first;
 	BlockNumber directory_first;
-	int32		unused;
+	int32		padding;
 	int64		sample;			/* rows that it was trained on */
 } IvfMeta;
 

@@ -4,4 +4,4 @@ use warnings;
 
 use IndexCrash;
 
-crash_test('recsys_ivfpq', 'WITH (lists = 3000, rotation = learned)', 1);
+crash_test('recsys_ivfpq', 'WITH (lists = 3000, rotation = learned)', 1, ', id');

@@ -6,4 +6,4 @@ use warnings;
 
 use IndexConcurrent;
 
-concurrent_test('recsys_ivfpq', 'WITH (lists = 200)');
+concurrent_test('recsys_ivfpq', 'WITH (lists = 200)', ', note, id');

@@ -22,7 +22,7 @@ my $node;
 
 sub set_up
 {
-	my ($am, $options) = @_;
+	my ($am, $options, $filters) = @_;
 
 	$node = index_node('concurrent');
 	$node->append_conf('postgresql.conf', "fsync = off\nmax_connections = 40\ndeadlock_timeout = 5s");
@@ -30,7 +30,7 @@ sub set_up
 	create_noise($node);
 	$node->safe_psql('postgres', qq{
 		CREATE TABLE items (id int PRIMARY KEY, v vector(16), note int DEFAULT 0);
-		CREATE INDEX items_v ON items USING $am (v vector_l2_ops) $options;
+		CREATE INDEX items_v ON items USING $am (v vector_l2_ops$filters) $options;
 		CREATE INDEX items_ip ON items USING $am (v) $options});
 	$node->safe_psql('postgres', q{
 		INSERT INTO items SELECT i, noise(i, 16) FROM generate_series(1, 2000) i;
@@ -184,9 +184,9 @@ sub cancels
 # $options: of CREATE INDEX
 sub concurrent_test
 {
-	my ($am, $options) = @_;
+	my ($am, $options, $filters) = @_;
 
-	set_up($am, $options // '');
+	set_up($am, $options // '', $filters // '');
 	all_at_once();
 	as_good_as_fresh();
 	no_growth();

@@ -100,7 +100,7 @@ sub unlogged
 
 sub during_build
 {
-	my ($am, $slowly) = @_;
+	my ($am, $slowly, $filters) = @_;
 	$node->safe_psql('postgres', q{
 		CREATE TABLE large (id int, v vector(64));
 		INSERT INTO large SELECT i, noise(i, 64) FROM generate_series(1, 6000) i});
@@ -108,7 +108,7 @@ sub during_build
 	{
 		my $build = session($node, qq{SET max_parallel_maintenance_workers = 2;
 			SET min_parallel_table_scan_size = 0;
-			CREATE INDEX large_v ON large USING $am (v vector_l2_ops) $slowly});
+			CREATE INDEX large_v ON large USING $am (v vector_l2_ops$filters) $slowly});
 		ok($node->poll_query_until('postgres',
 			"SELECT count(*) > 0 FROM pg_stat_progress_create_index"), "build $round has begun");
 		usleep(int rand 300_000);
@@ -117,7 +117,7 @@ sub during_build
 		is($node->safe_psql('postgres', "SELECT count(*) FROM pg_class WHERE relname = 'large_v'"),
 			'0', "build $round left nothing");
 	}
-	$node->safe_psql('postgres', "CREATE INDEX large_v ON large USING $am (v vector_l2_ops)");
+	$node->safe_psql('postgres', "CREATE INDEX large_v ON large USING $am (v vector_l2_ops$filters)");
 	crash('immediate');
 	check_whole($node, 'large', 'large_v', 'a crash after CREATE INDEX');
 	return;
@@ -151,9 +151,11 @@ sub during_vacuum
 
 # $slowly: options of CREATE INDEX with which 6,000 rows take a second or more.
 # $trained: the index is built when the first rows are there.
+# $filters: filter columns, each with a comma before it.
 sub crash_test
 {
-	my ($am, $slowly, $trained) = @_;
+	my ($am, $slowly, $trained, $filters) = @_;
+	$filters //= '';
 
 	srand(20240229);
 	$node = index_node('crash');
@@ -166,7 +168,7 @@ EOF
 	$node->start;
 	create_noise($node);
 	my @steps = (
-		"CREATE INDEX items_v ON items USING $am (v vector_l2_ops)",
+		"CREATE INDEX items_v ON items USING $am (v vector_l2_ops$filters)",
 		'INSERT INTO items SELECT i, noise(i, 24) FROM generate_series(1, 300) i');
 	@steps = reverse @steps if $trained;
 	$node->safe_psql('postgres', join(';', 'CREATE TABLE items (id int PRIMARY KEY, v vector(24))', @steps,
@@ -174,7 +176,7 @@ EOF
 		"CREATE INDEX passing_v ON passing USING $am (v vector_l2_ops)"));
 	during_inserts();
 	unlogged();
-	during_build($am, $slowly);
+	during_build($am, $slowly, $filters);
 	during_vacuum();
 	unlike(slurp_file($node->logfile), qr/PANIC|FATAL:.*inconsistent page|TRAP/,
 		'replay is consistent');
