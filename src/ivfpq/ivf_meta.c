@@ -59,7 +59,6 @@ meta_is_valid(const IvfMeta *meta)
 		return true;
 	return meta->dim > 0 && meta->dim <= IVF_MAX_DIM &&
 		codebook_nsub_fits((meta->dim + 63) / 64 * 64, meta->nsub) &&
-		meta->nfilters >= 0 && meta->nfilters <= FILTER_MAX_COLUMNS &&
 		meta->nsub <= ivf_layout_max_nsub(meta->nfilters) &&
 		meta->refine >= REFINE_SQ8 && meta->refine <= REFINE_NONE &&
 		meta->nlists > 0 && isfinite(meta->radius2) && meta->radius2 >= 0.0f &&
@@ -77,7 +76,8 @@ ivf_meta_read(Relation index, IvfMeta *meta)
 	page_check(index, buffer, ivf_tag(IVF_PAGE_META));
 	*meta = *meta_of_page(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
-	if (!meta_is_valid(meta))
+	if (!meta_is_valid(meta) ||
+		meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
 				 errmsg("index \"%s\" has an invalid metapage",

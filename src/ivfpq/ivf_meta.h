@@ -23,10 +23,10 @@ typedef struct IvfMeta
 	int32		nlists;
 	int32		trained;		/* whether from a sample of the rows */
 	int32		learned;		/* whether the model has a learned rotation */
-	int32		nfilters;		/* filter columns */
 	float		radius2;		/* M^2, 0 without augmentation */
 	BlockNumber model_first;
 	BlockNumber directory_first;
+	int32		nfilters;		/* filter columns */
 	int32		padding;
 	int64		sample;			/* rows that it was trained on */
 } IvfMeta;
