@@ -71,7 +71,7 @@ class FilterBench(Comparison):
 			statement = (f"SELECT id FROM {system.table()} WHERE {column} < "
 						 f"{first} ORDER BY {system.distance('ip')} LIMIT {k}")
 			name = self.prepare(f"{system.name}_{column}_{first}_{k}", statement)
-			settings = "SET enable_indexscan = on; SET enable_sort = off"
+			settings = "SET enable_indexscan = on; SET enable_seqscan = off"
 			if system.name == "pgvector":
 				settings += ("; SET hnsw.iterative_scan = strict_order; "
 							 "SET hnsw.ef_search = 100; "
@@ -81,7 +81,7 @@ class FilterBench(Comparison):
 			system.table(), self.systems[0].table()).replace(
 			system.schema, self.systems[0].schema))
 		found.append(Contender("exact", name, None,
-							   "SET enable_indexscan = off; SET enable_sort = on"))
+							   "SET enable_indexscan = off; SET enable_seqscan = on"))
 		return found
 
 	def run_point(self, column, share, k, nqueries):
