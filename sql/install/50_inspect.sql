@@ -24,6 +24,13 @@ CREATE FUNCTION recsys.ivfpq_stats(index regclass,
 	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION recsys.ivfpq_stats(regclass) IS 'what an index of recsys_ivfpq holds';
 
+CREATE FUNCTION recsys.last_scan(OUT index regclass,
+	OUT rows bigint, OUT visited bigint, OUT filtered_out bigint,
+	OUT refined bigint, OUT lists integer)
+	AS 'MODULE_PATHNAME', 'recsys_last_scan'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION recsys.last_scan() IS 'what the last index scan of this session has done';
+
 CREATE FUNCTION recsys.index_recall(index regclass, queries @extschema@.vector[], k integer)
 	RETURNS double precision
 	AS 'MODULE_PATHNAME', 'recsys_index_recall'

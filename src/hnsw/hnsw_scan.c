@@ -27,6 +27,7 @@
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
 #include "index/found_rows.h"
+#include "index/last_scan.h"
 #include "index/rotator.h"
 
 /*
@@ -98,6 +99,18 @@ hnsw_begin_scan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
+/* What has been begun is over: report it. */
+static void
+scan_finish(IndexScanDesc scan)
+{
+	const HnswScan *so = scan->opaque;
+	ScanReport	report = {so->nreturned, 0, -1, -1, -1};
+
+	if (so->search != NULL)
+		report.visited = graph_search_nvisited(so->search);
+	last_scan_set(scan->indexRelation, &report);
+}
+
 void
 hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 			int norderbys)
@@ -105,6 +118,8 @@ hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 	HnswScan   *so = scan->opaque;
 	MemoryContext context = so->context;
 
+	if (so->started)
+		scan_finish(scan);
 	page_store_close(&so->store);
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(HnswScan));
@@ -118,6 +133,8 @@ hnsw_end_scan(IndexScanDesc scan)
 {
 	HnswScan   *so = scan->opaque;
 
+	if (so->started)
+		scan_finish(scan);
 	page_store_close(&so->store);
 	MemoryContextDelete(so->context);
 	pfree(so);

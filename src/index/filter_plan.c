@@ -28,10 +28,10 @@
 
 /* Whether an expression is a column of the index; *column becomes which. */
 static bool
-matches_column(Node *node, const IndexOptInfo *index, int *column)
+matches_column(Node *node, IndexOptInfo *index, int *column)
 {
 	for (int i = 1; i < index->nkeycolumns; i++)
-		if (match_index_to_operand(node, i, unconstify(IndexOptInfo *, index)))
+		if (match_index_to_operand(node, i, index))
 		{
 			*column = i;
 			return true;
@@ -41,7 +41,7 @@ matches_column(Node *node, const IndexOptInfo *index, int *column)
 
 /* column operator ANY (array), where the array does not depend on the table */
 static bool
-is_array_clause(PlannerInfo *root, const IndexOptInfo *index, Node *clause,
+is_array_clause(PlannerInfo *root, IndexOptInfo *index, Node *clause,
 				int *column)
 {
 	ScalarArrayOpExpr *saop = (ScalarArrayOpExpr *) clause;
@@ -60,7 +60,7 @@ is_array_clause(PlannerInfo *root, const IndexOptInfo *index, Node *clause,
 
 /* column, NOT column, column IS TRUE or FALSE, as a comparison; else NULL. */
 static Expr *
-boolean_clause(const IndexOptInfo *index, Node *clause, int *column)
+boolean_clause(IndexOptInfo *index, Node *clause, int *column)
 {
 	Node	   *operand = clause;
 	bool		value = true;

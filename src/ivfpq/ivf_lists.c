@@ -299,6 +299,8 @@ list_scan_chain(ListPass *pass, const ListRank *list)
 	}
 	so->nscanned += nscanned;
 	so->nmatching += nmatching;
+	so->nvisited += (int64) nscanned;
+	so->nfiltered += (int64) (nscanned - nmatching);
 	return true;
 }
 

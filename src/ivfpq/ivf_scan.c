@@ -27,6 +27,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "index/last_scan.h"
 #include "ivfpq/ivf.h"
 #include "ivfpq/ivf_scan.h"
 
@@ -103,6 +104,18 @@ ivf_begin_scan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
+/* What has been begun is over: report it, and let go of the table. */
+static void
+scan_finish(IndexScanDesc scan)
+{
+	const IvfScan *so = scan->opaque;
+	ScanReport	report = {so->nreturned, so->nvisited, so->nfiltered,
+	so->nrefined, so->nseen};
+
+	last_scan_set(scan->indexRelation, &report);
+	ivf_refine_end(scan->opaque);
+}
+
 void
 ivf_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 		   int norderbys)
@@ -111,7 +124,7 @@ ivf_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 	MemoryContext context = so->context;
 
 	if (so->started)
-		ivf_refine_end(so);
+		scan_finish(scan);
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(IvfScan));
 	so->context = context;
@@ -127,7 +140,7 @@ ivf_end_scan(IndexScanDesc scan)
 	IvfScan    *so = scan->opaque;
 
 	if (so->started)
-		ivf_refine_end(so);
+		scan_finish(scan);
 	MemoryContextDelete(so->context);
 	pfree(so);
 	scan->opaque = NULL;

@@ -67,6 +67,8 @@ typedef struct IvfScan
 	/* rows */
 	FoundRows	found;
 	double		stage_rows;		/* rows up to the end of this stage */
+	int64		nvisited;		/* rows looked at, in all passes */
+	int64		nfiltered;		/* those that did not satisfy the filter */
 	int64		nreturned;
 } IvfScan;
 

@@ -24,6 +24,7 @@ use constant {
 	SLOT_BLOCK => 16 * 16 + 2 * 64 + 32 * 6,
 	RECORDS => 8,
 	RECORD => 8 + 64,
+	KEYS => 16 * 16 + 2 * 64 + 32 * 6,
 	NONE => 0xFFFFFFFF,
 };
 
@@ -334,6 +335,16 @@ my @faults = (
 		put($f, $at, 'v', get($f, $at, 'v') - 8);
 		return qr/block $tail slot 7: it holds another vector than heap row/;
 	} ],
+	[ 'key_value', sub {
+		my ($f) = @_;
+		poke($f, tail($f), SLOTS + KEYS + 3 * 8, 'V', 77);
+		return qr/slot 3: it holds other filter keys than heap row/;
+	} ],
+	[ 'key_null', sub {
+		my ($f) = @_;
+		poke($f, tail($f), SLOTS + KEYS + 32 * 8, 'C', 4);
+		return qr/slot 2: it holds other filter keys than heap row/;
+	} ],
 	[ 'row_missing', sub {
 		my ($f) = @_;
 		my $tail = tail($f);
@@ -362,7 +373,8 @@ my @faults = (
 );
 
 $node->safe_psql('postgres', join ';', map {
-	"CREATE INDEX i_$_->[0] ON t USING recsys_ivfpq (v) WITH (lists = " . LISTS . ')'
+	my $columns = $_->[0] =~ /^key/ ? 'v, id' : 'v';
+	"CREATE INDEX i_$_->[0] ON t USING recsys_ivfpq ($columns) WITH (lists = " . LISTS . ')'
 } @faults, ['whole']);
 is( $node->safe_psql('postgres',
 		"SELECT count(recsys.check_index(indexrelid)) FROM pg_index WHERE indrelid = 't'::regclass"),
