@@ -51,10 +51,12 @@ HDRS = $(wildcard src/*.h src/*/*.h)
 INSTALL_SQL = $(sort $(wildcard sql/install/*.sql))
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 
-REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/[a-z]*_*.sql)))
+# Tests that are the same for both access methods: see sql/index.
+INDEX_TESTS = $(foreach am,hnsw ivfpq,$(patsubst sql/index/%,sql/$(am)_%,$(wildcard sql/index/*.sql)))
+REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/[a-z]*_*.sql) $(INDEX_TESTS)))
 REGRESS_OPTS = --inputdir=. --load-extension=recsys
 
-EXTRA_CLEAN = $(DATA_built)
+EXTRA_CLEAN = $(DATA_built) $(INDEX_TESTS)
 
 # The scripts install what is missing, build, and run a private server.
 ifneq ($(filter demo check,$(MAKECMDGOALS)),)
@@ -90,5 +92,14 @@ objs: $(OBJS)
 
 sql/$(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_SQL) Makefile
 	cat $(INSTALL_SQL) > $@
+
+# @am@ is the access method's name; lines that begin with @hnsw@ or @ivfpq@ are
+# for that one alone.
+sql/hnsw_%.sql: sql/index/%.sql
+	sed -e '/^@ivfpq@/d' -e 's/^@hnsw@//' -e 's/@am@/recsys_hnsw/g' $< > $@
+sql/ivfpq_%.sql: sql/index/%.sql
+	sed -e '/^@hnsw@/d' -e 's/^@ivfpq@//' -e 's/@am@/recsys_ivfpq/g' $< > $@
+
+installcheck: $(INDEX_TESTS)
 
 endif

@@ -1,4 +1,4 @@
--- recsys_hnsw: when the planner takes the index
+-- @am@: when the planner takes the index
 SET client_min_messages = warning;
 SET jit = off;
 
@@ -10,11 +10,11 @@ LANGUAGE sql IMMUTABLE AS $$
 
 CREATE TABLE items (id int PRIMARY KEY, grp int NOT NULL, v vector(64) NOT NULL);
 INSERT INTO items SELECT i, i % 100, pg_temp.noise(i, 64) FROM generate_series(1, 5000) i;
-CREATE INDEX items_v ON items USING recsys_hnsw (v);
+CREATE INDEX items_v ON items USING @am@ (v);
 CREATE INDEX items_grp ON items (grp);
 CREATE TABLE tiny (id int, v vector(64));
 INSERT INTO tiny SELECT id, v FROM items WHERE id <= 20;
-CREATE INDEX tiny_v ON tiny USING recsys_hnsw (v);
+CREATE INDEX tiny_v ON tiny USING @am@ (v);
 CREATE TABLE users (id int PRIMARY KEY, v vector(64));
 INSERT INTO users SELECT i, pg_temp.noise(-i, 64) FROM generate_series(1, 50) i;
 VACUUM ANALYZE items, tiny, users;
@@ -88,7 +88,7 @@ RESET enable_sort;
 EXPLAIN (COSTS OFF) SELECT id FROM tiny ORDER BY v <-> '[1]' LIMIT 3;
 CREATE TABLE wide (id int, v vector(2));
 INSERT INTO wide SELECT i, pg_temp.noise(i, 2) FROM generate_series(1, 10000) i;
-CREATE INDEX wide_v ON wide USING recsys_hnsw (v);
+CREATE INDEX wide_v ON wide USING @am@ (v);
 ANALYZE wide;
 EXPLAIN (COSTS OFF) SELECT id FROM wide ORDER BY v <#> '[1,2]' LIMIT 10;
 EXPLAIN (COSTS OFF) SELECT id FROM wide WHERE id > 2000 ORDER BY v <#> '[1,2]' LIMIT 10;
@@ -107,7 +107,8 @@ CREATE FUNCTION pg_temp.changing() RETURNS vector LANGUAGE plpgsql VOLATILE AS $
 EXPLAIN (COSTS OFF) SELECT id FROM wide ORDER BY v <#> pg_temp.changing() LIMIT 10;
 SELECT pg_temp.plan_of('SELECT id FROM wide ORDER BY v <#> (SELECT pg_temp.changing()) LIMIT 10');
 
--- costs: a start-up, then rows that grow with LIMIT; more visits cost more
+@hnsw@-- costs: a start-up, then rows that grow with LIMIT; more visits cost more
+@ivfpq@-- costs: a start-up, then rows that grow with LIMIT; more lists cost more
 CREATE FUNCTION pg_temp.cost(query text, OUT startup float8, OUT total float8)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -122,15 +123,18 @@ SELECT ten.startup > 0, ten.startup = hundred.startup, ten.total > ten.startup,
 FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') ten,
 	pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 100') hundred;
 CREATE TEMP TABLE costs AS SELECT * FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10');
-SET recsys.hnsw_ef_search = 400;
-SELECT now.startup > before.startup FROM costs before, pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') now;
-RESET recsys.hnsw_ef_search;
+@hnsw@SET recsys.hnsw_ef_search = 400;
+@hnsw@SELECT now.startup > before.startup FROM costs before, pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') now;
+@hnsw@RESET recsys.hnsw_ef_search;
+@ivfpq@SET recsys.ivfpq_probes = 1;
+@ivfpq@SELECT now.startup < before.startup FROM costs before, pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') now;
+@ivfpq@RESET recsys.ivfpq_probes;
 
 -- partitions are merged in the order of the distance
 CREATE TABLE parts (id int, v vector(2)) PARTITION BY RANGE (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (4000);
 CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (4000) TO (10001);
-CREATE INDEX parts_v ON parts USING recsys_hnsw (v);
+CREATE INDEX parts_v ON parts USING @am@ (v);
 INSERT INTO parts SELECT * FROM wide WHERE id % 4 = 0;
 CREATE TABLE parts_3 PARTITION OF parts FOR VALUES FROM (10001) TO (30000);
 INSERT INTO parts SELECT 10000 + id, v FROM wide WHERE id % 4 = 1;
@@ -143,7 +147,7 @@ RESET enable_indexscan;
 -- and so are children
 CREATE TABLE child () INHERITS (wide);
 INSERT INTO child SELECT 30000 + id, v FROM wide WHERE id % 3 = 0;
-CREATE INDEX child_v ON child USING recsys_hnsw (v);
+CREATE INDEX child_v ON child USING @am@ (v);
 ANALYZE child;
 SELECT pg_temp.plan_of('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10');
 

@@ -1,4 +1,4 @@
--- recsys_ivfpq: changes of the table, seen at once and undone on rollback
+-- @am@: changes of the table, seen at once and undone on rollback
 SET client_min_messages = warning;
 SET jit = off;
 SET enable_seqscan = off;
@@ -10,7 +10,7 @@ LANGUAGE sql IMMUTABLE AS $$
 	FROM generate_series(1, dim) i $$;
 
 CREATE TABLE items (id int PRIMARY KEY, note text, v vector(8));
-CREATE INDEX items_v ON items USING recsys_ivfpq (v vector_l2_ops);
+CREATE INDEX items_v ON items USING @am@ (v vector_l2_ops);
 
 -- The table as the index has it against the table itself: all rows, in the
 -- order of their distance, and each row nearest to itself.
@@ -102,7 +102,8 @@ VACUUM (INDEX_CLEANUP off) items;
 VACUUM (FREEZE, ANALYZE) items;
 SELECT pg_temp.check_items();
 
--- equal vectors: they come and go
+@hnsw@-- equal vectors: rows of one node come and go
+@ivfpq@-- equal vectors: they come and go
 INSERT INTO items SELECT i, 'equal', '[1,2,3,4,5,6,7,8]' FROM generate_series(3001, 3700) i;
 DELETE FROM items WHERE id BETWEEN 3001 AND 3690;
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM items ORDER BY v <-> '[1,2,3,4,5,6,7,8]' LIMIT 1000) s;

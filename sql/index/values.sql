@@ -1,4 +1,4 @@
--- recsys_hnsw: NULL, zero, equal, huge and tiny vectors; dimensions
+-- @am@: NULL, zero, equal, huge and tiny vectors; dimensions
 SET client_min_messages = warning;
 SET jit = off;
 
@@ -60,9 +60,9 @@ BEGIN
 END $$;
 CREATE FUNCTION pg_temp.index_all(tab text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('CREATE INDEX ON %s USING recsys_hnsw (v vector_ip_ops)', tab);
-	EXECUTE format('CREATE INDEX ON %s USING recsys_hnsw (v vector_l2_ops)', tab);
-	EXECUTE format('CREATE INDEX ON %s USING recsys_hnsw (v vector_cosine_ops)', tab);
+	EXECUTE format('CREATE INDEX ON %s USING @am@ (v vector_ip_ops)', tab);
+	EXECUTE format('CREATE INDEX ON %s USING @am@ (v vector_l2_ops)', tab);
+	EXECUTE format('CREATE INDEX ON %s USING @am@ (v vector_cosine_ops)', tab);
 END $$;
 
 -- built at once, or row by row, or some of each
@@ -145,30 +145,35 @@ SELECT pg_temp.make('dim1', '(id int, v vector(1))', 'SELECT i, ARRAY[(i - 100) 
 SELECT * FROM pg_temp.agree_all('dim1', '[3.3]', 220);
 SELECT * FROM pg_temp.agree_all('dim1', '[-2]', 15);
 SELECT dim, count(*), bool_and(result = '8 rows, 8 distinct') AS good
-FROM unnest('{2,63,64,65,127,128,129,700,1024,1536,2000,2496}'::int[]) dim,
+@hnsw@FROM unnest('{2,63,64,65,127,128,129,700,1024,1536,2000,2496}'::int[]) dim,
+@ivfpq@FROM unnest('{2,63,64,65,127,128,129,700,1024,1536,2000,2496,4032}'::int[]) dim,
 	LATERAL pg_temp.make('dims', format('(id int, v vector(%s))', dim),
 		format('SELECT i, pg_temp.noise(i, %s) FROM generate_series(1, 30) i', dim)) m,
 	LATERAL pg_temp.agree_all('dims', pg_temp.noise(dim, dim), 8)
 GROUP BY dim ORDER BY dim;
 CREATE TABLE beyond (v vector);
-CREATE INDEX beyond_v ON beyond USING recsys_hnsw (v);
-SELECT pg_temp.error_of('INSERT INTO beyond VALUES (pg_temp.noise(1, 2497))');
-INSERT INTO beyond VALUES (pg_temp.noise(1, 2496));
+CREATE INDEX beyond_v ON beyond USING @am@ (v);
+@hnsw@SELECT pg_temp.error_of('INSERT INTO beyond VALUES (pg_temp.noise(1, 2497))');
+@hnsw@INSERT INTO beyond VALUES (pg_temp.noise(1, 2496));
+@ivfpq@SELECT pg_temp.error_of('INSERT INTO beyond VALUES (pg_temp.noise(1, 4033))');
+@ivfpq@INSERT INTO beyond VALUES (pg_temp.noise(1, 4032));
 DROP INDEX beyond_v;
 TRUNCATE beyond;
 INSERT INTO beyond VALUES (pg_temp.noise(1, 16000));
-SELECT pg_temp.error_of('CREATE INDEX beyond_v ON beyond USING recsys_hnsw (v)');
-CREATE TABLE beyond_typmod (v vector(3000));
-SELECT pg_temp.error_of('CREATE INDEX ON beyond_typmod USING recsys_hnsw (v)');
-SELECT pg_temp.error_of('INSERT INTO beyond_typmod VALUES (pg_temp.noise(1, 3000))');
+SELECT pg_temp.error_of('CREATE INDEX beyond_v ON beyond USING @am@ (v)');
+@hnsw@CREATE TABLE beyond_typmod (v vector(3000));
+@ivfpq@CREATE TABLE beyond_typmod (v vector(5000));
+SELECT pg_temp.error_of('CREATE INDEX ON beyond_typmod USING @am@ (v)');
+@hnsw@SELECT pg_temp.error_of('INSERT INTO beyond_typmod VALUES (pg_temp.noise(1, 3000))');
+@ivfpq@SELECT pg_temp.error_of('INSERT INTO beyond_typmod VALUES (pg_temp.noise(1, 5000))');
 
 -- mixed dimensions are refused, at a build and at an insert
 CREATE TABLE mixed (id int, v vector);
 INSERT INTO mixed VALUES (1, '[1,2,3]'), (2, '[4,5]');
-SELECT pg_temp.error_of('CREATE INDEX mixed_v ON mixed USING recsys_hnsw (v)');
+SELECT pg_temp.error_of('CREATE INDEX mixed_v ON mixed USING @am@ (v)');
 TRUNCATE mixed;
 INSERT INTO mixed VALUES (1, '[1,2,3]');
-CREATE INDEX mixed_v ON mixed USING recsys_hnsw (v);
+CREATE INDEX mixed_v ON mixed USING @am@ (v);
 SELECT pg_temp.error_of('INSERT INTO mixed VALUES (2, ''[1,2]'')');
 SELECT pg_temp.error_of('INSERT INTO mixed VALUES (2, ''[1,2,3,4]'')');
 SELECT pg_temp.error_of('UPDATE mixed SET v = ''[1]''');
@@ -177,8 +182,8 @@ SELECT pg_temp.fetch('SELECT id FROM mixed ORDER BY v <#> ''[1,0,0]'' LIMIT 5', 
 -- a part of the rows that has the same dimensions
 DROP INDEX mixed_v;
 INSERT INTO mixed SELECT 10 + i, pg_temp.noise(i, 5) FROM generate_series(1, 20) i;
-CREATE INDEX ON mixed USING recsys_hnsw ((v::vector(5)) vector_l2_ops) WHERE vector_dims(v) = 5;
-CREATE INDEX ON mixed USING recsys_hnsw ((v::vector(3))) WHERE vector_dims(v) = 3;
+CREATE INDEX ON mixed USING @am@ ((v::vector(5)) vector_l2_ops) WHERE vector_dims(v) = 5;
+CREATE INDEX ON mixed USING @am@ ((v::vector(3))) WHERE vector_dims(v) = 3;
 INSERT INTO mixed SELECT 30 + i, pg_temp.noise(i, 5) FROM generate_series(21, 40) i;
 SELECT pg_temp.fetch('SELECT id FROM mixed WHERE vector_dims(v) = 3 ORDER BY v::vector(3) <#> ''[1,0,0]'' LIMIT 5', true);
 SELECT pg_temp.fetch('SELECT id FROM mixed WHERE vector_dims(v) = 5 ORDER BY v::vector(5) <-> ''[1,0,0,1,1]'' LIMIT 50', true) =
@@ -187,9 +192,9 @@ SELECT pg_temp.fetch('SELECT id FROM mixed WHERE vector_dims(v) = 5 ORDER BY v::
 -- expressions, and parts of a table
 CREATE TABLE raw (id int, a real[], live bool);
 INSERT INTO raw SELECT i, pg_temp.noise(i, 4)::real[], i % 2 = 0 FROM generate_series(1, 100) i;
-CREATE INDEX raw_expression ON raw USING recsys_hnsw ((a::vector(4)));
-CREATE INDEX raw_unit ON raw USING recsys_hnsw (l2_normalize(a::vector(4)) vector_l2_ops);
-CREATE INDEX raw_live ON raw USING recsys_hnsw ((a::vector(4)) vector_cosine_ops) WHERE live;
+CREATE INDEX raw_expression ON raw USING @am@ ((a::vector(4)));
+CREATE INDEX raw_unit ON raw USING @am@ (l2_normalize(a::vector(4)) vector_l2_ops);
+CREATE INDEX raw_live ON raw USING @am@ ((a::vector(4)) vector_cosine_ops) WHERE live;
 SELECT q, pg_temp.fetch(q, true) = pg_temp.fetch(q, false) AS same_rows FROM unnest(ARRAY[
 	'SELECT id FROM raw ORDER BY a::vector(4) <#> ''[1,2,3,4]'' LIMIT 100',
 	'SELECT id FROM raw ORDER BY l2_normalize(a::vector(4)) <-> ''[1,0,0,0]'' LIMIT 100',
@@ -217,7 +222,7 @@ SELECT kind, op, count(DISTINCT id), count(*) FROM unnest('{built,grown,mixed}':
 GROUP BY kind, op ORDER BY kind, op;
 SELECT pg_temp.error_of('INSERT INTO scales_grown VALUES (0, ''[3e38,3e38,3e38,3e38]'')');
 SELECT pg_temp.error_of($$ INSERT INTO scales_built VALUES (0, '[3e38,3e38,3e38,3e38]');
-	CREATE INDEX ON scales_built USING recsys_hnsw (v) $$);
+	CREATE INDEX ON scales_built USING @am@ (v) $$);
 
 DROP TABLE nulls_built, nulls_grown, nulls_mixed, empty_built, empty_grown, empty_mixed,
 	small_built, small_grown, small_mixed, zeros_built, zeros_grown, zeros_mixed,

@@ -1,4 +1,4 @@
--- recsys_ivfpq: rows in the order of their distance, for as long as asked
+-- @am@: rows in the order of their distance, for as long as asked
 SET client_min_messages = warning;
 SET jit = off;
 SET enable_seqscan = off;
@@ -35,17 +35,17 @@ LANGUAGE sql AS $$ SELECT pg_temp.fetch(query, true) = pg_temp.fetch(query, fals
 
 CREATE TABLE items (id int PRIMARY KEY, v vector(3), grp int);
 INSERT INTO items SELECT i, pg_temp.noise(i, 3), i % 5 FROM generate_series(1, 200) i;
-CREATE INDEX items_ip ON items USING recsys_ivfpq (v);
-CREATE INDEX items_l2 ON items USING recsys_ivfpq (v vector_l2_ops);
-CREATE INDEX items_cosine ON items USING recsys_ivfpq (v vector_cosine_ops);
+CREATE INDEX items_ip ON items USING @am@ (v);
+CREATE INDEX items_l2 ON items USING @am@ (v vector_l2_ops);
+CREATE INDEX items_cosine ON items USING @am@ (v vector_cosine_ops);
 -- the default class is inner product
 SELECT c.relname, o.opcname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
 	JOIN pg_opclass o ON o.oid = x.indclass[0]
 WHERE x.indrelid = 'items'::regclass AND o.opcname LIKE 'vector%' ORDER BY 1;
 SELECT amname, opcname, opcdefault FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
-WHERE amname = 'recsys_ivfpq' ORDER BY opcname;
+WHERE amname = '@am@' ORDER BY opcname;
 SELECT opcname, amvalidate(o.oid) FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
-WHERE amname = 'recsys_ivfpq' ORDER BY opcname;
+WHERE amname = '@am@' ORDER BY opcname;
 
 -- a small table: the very rows of a sequential scan, in the same order
 SELECT op, lim, pg_temp.same(format(
@@ -77,9 +77,9 @@ SELECT pg_temp.fetch('SELECT id FROM items WHERE grp = 99 ORDER BY v <#> ''[1,1,
 -- a larger table: high recall, exact order, each row once
 CREATE TABLE many (id int, v vector(32));
 INSERT INTO many SELECT i, pg_temp.noise(i, 32) FROM generate_series(1, 3000) i;
-CREATE INDEX ON many USING recsys_ivfpq (v);
-CREATE INDEX ON many USING recsys_ivfpq (v vector_l2_ops);
-CREATE INDEX ON many USING recsys_ivfpq (v vector_cosine_ops);
+CREATE INDEX ON many USING @am@ (v);
+CREATE INDEX ON many USING @am@ (v vector_l2_ops);
+CREATE INDEX ON many USING @am@ (v vector_cosine_ops);
 -- the share of k rows that are as near as the exact k-th
 CREATE FUNCTION pg_temp.recall(tab text, op text, q vector, k int, OUT recall float8, OUT ordered bool, OUT n int, OUT ndistinct int)
 LANGUAGE plpgsql AS $$
@@ -100,16 +100,21 @@ SELECT op, k, avg(recall) >= 0.9 AS recall, bool_and(ordered) AS ordered,
 FROM unnest('{<#>,<->,<=>}'::text[]) op, unnest('{1,10,100,500}'::int[]) k,
 	generate_series(1, 20) i, pg_temp.recall('many', op, pg_temp.noise(-i, 32), k)
 GROUP BY op, k ORDER BY op, k;
--- all of it, to the last list
+@hnsw@-- all of it, past what the graph reaches
+@ivfpq@-- all of it, to the last list
 SELECT op, count(DISTINCT id), count(id) FROM unnest('{<#>,<->,<=>}'::text[]) op,
 	unnest(pg_temp.fetch(format('SELECT id FROM many ORDER BY v %s %L LIMIT 1000000', op, pg_temp.noise(-1, 32)), true)) id
 GROUP BY op ORDER BY op;
--- in all lists nearly all is found
-SET recsys.ivfpq_probes = 1000;
-SELECT op, avg(recall) > 0.95 AS nearly_all FROM unnest('{<#>,<->,<=>}'::text[]) op,
+@hnsw@-- more visits find no less
+@hnsw@SET recsys.hnsw_ef_search = 1000;
+@hnsw@SELECT op, min(recall) = 1 AS exact FROM unnest('{<#>,<->,<=>}'::text[]) op,
+@ivfpq@-- in all lists nearly all is found
+@ivfpq@SET recsys.ivfpq_probes = 1000;
+@ivfpq@SELECT op, avg(recall) > 0.95 AS nearly_all FROM unnest('{<#>,<->,<=>}'::text[]) op,
 	generate_series(1, 20) i, pg_temp.recall('many', op, pg_temp.noise(-i, 32), 10)
 GROUP BY op ORDER BY op;
-RESET recsys.ivfpq_probes;
+@hnsw@RESET recsys.hnsw_ef_search;
+@ivfpq@RESET recsys.ivfpq_probes;
 -- a row deep down, alone behind a filter
 SELECT count(*) FROM (SELECT id FROM many WHERE id = 1234
 	ORDER BY v <#> (SELECT v * pg_temp.noise(0, 32) FROM many WHERE id = 1) LIMIT 1) s;

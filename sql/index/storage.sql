@@ -1,4 +1,4 @@
--- recsys_hnsw: kinds of tables, rebuilds, memory and workers of a build
+-- @am@: kinds of tables, rebuilds, memory and workers of a build
 SET client_min_messages = warning;
 SET jit = off;
 
@@ -50,8 +50,8 @@ INSERT INTO source SELECT i, CASE WHEN i % 100 > 0 THEN pg_temp.noise(i, 16) END
 
 -- unlogged
 CREATE UNLOGGED TABLE items (id int PRIMARY KEY, v vector(16), note text);
-CREATE INDEX items_v ON items USING recsys_hnsw (v);
-CREATE INDEX items_l2 ON items USING recsys_hnsw (v vector_l2_ops);
+CREATE INDEX items_v ON items USING @am@ (v);
+CREATE INDEX items_l2 ON items USING @am@ (v vector_l2_ops);
 SELECT relname, relpersistence, pg_relation_size(oid, 'init') > 0 AS init_fork FROM pg_class WHERE relname IN ('items_v', 'items_l2') ORDER BY 1;
 INSERT INTO items SELECT * FROM source;
 SELECT pg_temp.check_table('items', '<#>', '<->');
@@ -89,13 +89,13 @@ SELECT pg_temp.check_table('items', '<#>', '<->');
 REINDEX INDEX CONCURRENTLY items_v;
 REINDEX TABLE CONCURRENTLY items;
 SELECT pg_temp.check_table('items', '<#>', '<->');
-CREATE INDEX CONCURRENTLY items_cosine ON items USING recsys_hnsw (v vector_cosine_ops);
+CREATE INDEX CONCURRENTLY items_cosine ON items USING @am@ (v vector_cosine_ops);
 SELECT pg_temp.check_table('items', '<#>', '<->', '<=>');
 SELECT relname, indisvalid, indisready FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE indrelid = 'items'::regclass ORDER BY 1;
 -- a build that fails leaves nothing that is used
 CREATE TABLE odd (v vector);
 INSERT INTO odd VALUES ('[1]'), ('[1,2]');
-CREATE INDEX CONCURRENTLY odd_v ON odd USING recsys_hnsw (v);
+CREATE INDEX CONCURRENTLY odd_v ON odd USING @am@ (v);
 SELECT indisvalid FROM pg_index WHERE indexrelid = 'odd_v'::regclass;
 DROP TABLE odd;
 DROP INDEX CONCURRENTLY items_cosine;
@@ -112,26 +112,26 @@ SELECT pg_temp.check_table('items', '<#>', '<->');
 -- made and filled in one transaction, and undone
 BEGIN;
 CREATE TABLE fresh (id int, v vector(16));
-CREATE INDEX ON fresh USING recsys_hnsw (v);
+CREATE INDEX ON fresh USING @am@ (v);
 INSERT INTO fresh SELECT * FROM source;
 SELECT pg_temp.check_table('fresh', '<#>');
 COMMIT;
 BEGIN;
 DROP INDEX fresh_v_idx;
-CREATE INDEX ON fresh USING recsys_hnsw (v vector_l2_ops);
+CREATE INDEX ON fresh USING @am@ (v vector_l2_ops);
 ROLLBACK;
 SELECT pg_temp.check_table('fresh', '<#>');
 
 -- reltuples is the number of rows in the index
-CREATE INDEX fresh_part ON fresh USING recsys_hnsw (v vector_l2_ops) WHERE id <= 200;
+CREATE INDEX fresh_part ON fresh USING @am@ (v vector_l2_ops) WHERE id <= 200;
 VACUUM ANALYZE fresh;
 SELECT relname, reltuples FROM pg_class WHERE relname LIKE 'fresh%' ORDER BY 1;
 
 -- temporary tables
 CREATE TEMP TABLE passing (id int, v vector(16));
-CREATE INDEX ON passing USING recsys_hnsw (v);
+CREATE INDEX ON passing USING @am@ (v);
 INSERT INTO passing SELECT * FROM source WHERE id <= 700;
-CREATE INDEX ON passing USING recsys_hnsw (v vector_l2_ops);
+CREATE INDEX ON passing USING @am@ (v vector_l2_ops);
 INSERT INTO passing SELECT * FROM source WHERE id > 700;
 SELECT pg_temp.check_table('passing', '<#>', '<->');
 DELETE FROM passing WHERE id % 2 = 0;
@@ -140,7 +140,7 @@ SELECT pg_temp.check_table('passing', '<#>', '<->');
 REINDEX TABLE passing;
 SELECT pg_temp.check_table('passing', '<#>', '<->');
 CREATE TEMP TABLE moment (id int, v vector(16)) ON COMMIT DELETE ROWS;
-CREATE INDEX ON moment USING recsys_hnsw (v);
+CREATE INDEX ON moment USING @am@ (v);
 BEGIN;
 INSERT INTO moment SELECT * FROM source;
 SELECT pg_temp.check_table('moment', '<#>');
@@ -153,13 +153,13 @@ ROLLBACK;
 BEGIN;
 CREATE TEMP TABLE gone (id int, v vector(16)) ON COMMIT DROP;
 INSERT INTO gone SELECT * FROM source;
-CREATE INDEX ON gone USING recsys_hnsw (v vector_cosine_ops);
+CREATE INDEX ON gone USING @am@ (v vector_cosine_ops);
 SELECT pg_temp.check_table('gone', '<=>');
 COMMIT;
 
 -- a materialised view
 CREATE MATERIALIZED VIEW shown AS SELECT * FROM source WHERE v IS NOT NULL;
-CREATE INDEX ON shown USING recsys_hnsw (v);
+CREATE INDEX ON shown USING @am@ (v);
 CREATE UNIQUE INDEX ON shown (id);
 SELECT pg_temp.check_table('shown', '<#>');
 DELETE FROM source WHERE id <= 100;
@@ -176,9 +176,9 @@ CREATE TABLE large (id int, v vector(64));
 INSERT INTO large SELECT i, pg_temp.noise(i, 64) FROM generate_series(1, 3400) i;
 SET max_parallel_maintenance_workers = 0;
 SET maintenance_work_mem = '64MB';
-CREATE INDEX large_v ON large USING recsys_hnsw (v);
+CREATE INDEX large_v ON large USING @am@ (v);
 SET maintenance_work_mem = '1MB';
-CREATE INDEX large_l2 ON large USING recsys_hnsw (v vector_l2_ops);
+CREATE INDEX large_l2 ON large USING @am@ (v vector_l2_ops);
 SELECT pg_temp.check_table('large', '<#>', '<->');
 DROP INDEX large_v, large_l2;
 -- with workers
@@ -186,9 +186,9 @@ SET maintenance_work_mem = '64MB';
 SET max_parallel_maintenance_workers = 2;
 SET min_parallel_table_scan_size = 0;
 ALTER TABLE large SET (parallel_workers = 2);
-CREATE INDEX large_v ON large USING recsys_hnsw (v);
-CREATE INDEX large_l2 ON large USING recsys_hnsw (v vector_l2_ops);
-CREATE INDEX large_cosine ON large USING recsys_hnsw (v vector_cosine_ops) WHERE id % 2 = 0;
+CREATE INDEX large_v ON large USING @am@ (v);
+CREATE INDEX large_l2 ON large USING @am@ (v vector_l2_ops);
+CREATE INDEX large_cosine ON large USING @am@ (v vector_cosine_ops) WHERE id % 2 = 0;
 SELECT pg_temp.check_table('large', '<#>', '<->');
 SET enable_seqscan = off;
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM large WHERE id % 2 = 0 ORDER BY v <=> (SELECT v FROM large WHERE id = 1) LIMIT 5000) s;
@@ -209,12 +209,13 @@ BEGIN
 	RETURN v;
 END $$;
 \set VERBOSITY terse
-CREATE INDEX ON large USING recsys_hnsw ((part_of(v, id)::vector(64)));
+CREATE INDEX ON large USING @am@ ((part_of(v, id)::vector(64)));
 \set VERBOSITY default
 SET statement_timeout = 200;
 DO $$
 BEGIN
-	CREATE INDEX large_slow ON large USING recsys_hnsw (v) WITH (ef_construction = 1000);
+@hnsw@	CREATE INDEX large_slow ON large USING @am@ (v) WITH (ef_construction = 1000);
+@ivfpq@	CREATE INDEX large_slow ON large USING @am@ (v) WITH (lists = 60000);
 	RAISE 'was not cancelled';
 EXCEPTION WHEN query_canceled THEN
 	RAISE WARNING 'cancelled';
@@ -231,8 +232,8 @@ CREATE SCHEMA apart;
 CREATE TABLE last_one (id int);
 ALTER TABLE last_one ADD v vector(3);
 INSERT INTO last_one VALUES (1, '[1,2,3]');
-CREATE INDEX last_one_v ON last_one USING recsys_hnsw (v);
-DROP ACCESS METHOD recsys_hnsw;
+CREATE INDEX last_one_v ON last_one USING @am@ (v);
+DROP ACCESS METHOD @am@;
 DISCARD TEMP;
 \set VERBOSITY terse
 DROP EXTENSION recsys;
@@ -244,8 +245,8 @@ DROP TABLE last_one;
 -- in a schema that is not in the search path
 CREATE EXTENSION recsys SCHEMA apart;
 CREATE TABLE items (id int, v apart.vector(3));
-CREATE INDEX ON items USING recsys_hnsw (v);
-CREATE INDEX ON items USING recsys_hnsw (v apart.vector_l2_ops);
+CREATE INDEX ON items USING @am@ (v);
+CREATE INDEX ON items USING @am@ (v apart.vector_l2_ops);
 INSERT INTO items SELECT i, ARRAY[i % 7, i % 11, i % 13]::apart.vector FROM generate_series(1, 100) i;
 SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT id FROM items ORDER BY v OPERATOR(apart.<#>) '[1,1,1]' LIMIT 3;
