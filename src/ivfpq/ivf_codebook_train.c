@@ -128,26 +128,19 @@ largest_loss(const double losses[CODEBOOK_WORDS])
 	return losses[largest] > 0 ? largest : -1;
 }
 
-/*
- * The words of one sub-space; each cell takes in one word without a cell.
- * Returns what is lost if only the others are used.
- */
-static double
+/* The words of one sub-space; each cell takes in one word without a cell. */
+static void
 cells_apply_sub(const CodebookCells *cells, Codebook *codebook, int sub)
 {
 	int			subdim = codebook->subdim;
 	Size		first = (Size) sub * CODEBOOK_WORDS;
 	float	   *words = codebook->words + first * subdim;
 	double		losses[CODEBOOK_WORDS] = {0};
-	double		total = 0;
 
 	for (int i = 0; i < CODEBOOK_WORDS; i++)
-	{
 		if (cells->counts[first + i] > 0)
 			losses[i] = word_to_mean(cells, first + i, words + i * subdim,
 									 subdim);
-		total += losses[i];
-	}
 	for (int i = 0; i < CODEBOOK_WORDS; i++)
 	{
 		int			from = largest_loss(losses);
@@ -158,23 +151,20 @@ cells_apply_sub(const CodebookCells *cells, Codebook *codebook, int sub)
 			   sizeof(float) * subdim);
 		losses[from] = 0;
 	}
-	return total;
 }
 
-double
+void
 codebook_cells_apply(CodebookCells *cells, Codebook *codebook)
 {
 	Size		ncells = (Size) codebook->nsub * CODEBOOK_WORDS;
-	double		loss = 0;
 
 	for (int sub = 0; sub < codebook->nsub; sub++)
-		loss += cells_apply_sub(cells, codebook, sub);
+		cells_apply_sub(cells, codebook, sub);
 	codebook_words_changed(codebook);
 
 	memset(cells->sums, 0, sizeof(double) * ncells * codebook->subdim);
 	memset(cells->squares, 0, sizeof(double) * ncells);
 	memset(cells->counts, 0, sizeof(int) * ncells);
-	return loss;
 }
 
 /* Two independent numbers of the normal distribution (Box and Muller). */

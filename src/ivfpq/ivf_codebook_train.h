@@ -27,9 +27,8 @@ extern void codebook_cells_add(CodebookCells *cells, const Codebook *codebook,
 
 /*
  * Ends a round: the words become the means of their cells, which it empties.
- * Returns the loss under those words, the sum of squared distances.
  */
-extern double codebook_cells_apply(CodebookCells *cells, Codebook *codebook);
+extern void codebook_cells_apply(CodebookCells *cells, Codebook *codebook);
 
 /* Row i of an even choice of m <= n rows. */
 static inline int
