@@ -122,6 +122,22 @@ path_has_clause(const IndexPath *path, const RestrictInfo *rinfo)
 	return false;
 }
 
+/*
+ * The path's clauses and one more, in the order of the index's columns.  The
+ * list itself belongs to other paths too.
+ */
+static List *
+add_clause(const IndexPath *path, IndexClause *clause)
+{
+	List	   *clauses = list_copy(path->indexclauses);
+	int			i = list_length(clauses);
+
+	while (i > 0 && list_nth_node(IndexClause, clauses, i - 1)->indexcol >
+		   clause->indexcol)
+		i--;
+	return list_insert_nth(clauses, i, clause);
+}
+
 void
 filter_plan_add_clauses(PlannerInfo *root, IndexPath *path)
 {
@@ -138,9 +154,8 @@ filter_plan_add_clauses(PlannerInfo *root, IndexPath *path)
 			!restriction_is_securely_promotable(rinfo, path->indexinfo->rel))
 			continue;
 		clause = make_clause(root, path->indexinfo, rinfo);
-		/* the list belongs to other paths too */
 		if (clause != NULL)
-			path->indexclauses = lappend(list_copy(path->indexclauses), clause);
+			path->indexclauses = add_clause(path, clause);
 	}
 }
 

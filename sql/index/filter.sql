@@ -1,6 +1,7 @@
--- recsys_ivfpq: filter columns
+-- @am@: filter columns
 SET client_min_messages = warning;
 SET jit = off;
+@hnsw@SET recsys.hnsw_ef_search = 1000;
 
 -- a vector that looks random and is the same everywhere
 CREATE FUNCTION pg_temp.noise(seed bigint, dim int) RETURNS vector
@@ -32,9 +33,11 @@ INSERT INTO items SELECT i, CASE WHEN i % 101 > 0 THEN pg_temp.noise(i, 16) END,
 	CASE i % 13 WHEN 0 THEN NULL WHEN 1 THEN ARRAY['a', NULL] ELSE ARRAY['tag ' || i % 9, 'tag ' || i % 17] END
 	FROM generate_series(1, 3000) i;
 -- 16 filter columns, and the rest
-CREATE INDEX items_v ON items USING recsys_ivfpq (v, b, i2, i4, i8, f4, f8, d, ts, tz, o, c, t, vc, ia, ta, e)
-	WITH (lists = 20);
-CREATE INDEX items_w ON items USING recsys_ivfpq (v vector_l2_ops, ch, u, n, g) WITH (refine = none, lists = 20);
+@hnsw@CREATE INDEX items_v ON items USING recsys_hnsw (v, b, i2, i4, i8, f4, f8, d, ts, tz, o, c, t, vc, ia, ta, e);
+@hnsw@CREATE INDEX items_w ON items USING recsys_hnsw (v vector_l2_ops, ch, u, n, g);
+@ivfpq@CREATE INDEX items_v ON items USING recsys_ivfpq (v, b, i2, i4, i8, f4, f8, d, ts, tz, o, c, t, vc, ia, ta, e)
+@ivfpq@	WITH (lists = 20);
+@ivfpq@CREATE INDEX items_w ON items USING recsys_ivfpq (v vector_l2_ops, ch, u, n, g) WITH (refine = none, lists = 20);
 SELECT recsys.check_index(i) FROM unnest('{items_v,items_w}'::regclass[]) i;
 ANALYZE items;
 
@@ -127,20 +130,24 @@ SELECT recsys.check_index(i) FROM unnest('{items_v,items_w}'::regclass[]) i;
 SELECT round(recsys.index_recall('items_v', 10)::numeric, 1);
 
 -- what cannot be
-CREATE INDEX ON items USING recsys_ivfpq (i4);
-CREATE INDEX ON items USING recsys_ivfpq (i4, v);
-CREATE INDEX ON items USING recsys_ivfpq (v, v);
-CREATE INDEX ON items USING recsys_ivfpq (v, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2);
-CREATE TABLE other (v vector(4032), j jsonb, i int, a xid[], b bool);
-CREATE INDEX ON other USING recsys_ivfpq (v, j);
-CREATE INDEX ON other USING recsys_ivfpq (v, i, b) WITH (subquantizers = 448);
+CREATE INDEX ON items USING @am@ (i4);
+CREATE INDEX ON items USING @am@ (i4, v);
+CREATE INDEX ON items USING @am@ (v, v);
+CREATE INDEX ON items USING @am@ (v, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2, i2);
+@hnsw@CREATE TABLE other (v vector(1000), j jsonb, i int, a xid[], b bool);
+@ivfpq@CREATE TABLE other (v vector(4032), j jsonb, i int, a xid[], b bool);
+CREATE INDEX ON other USING @am@ (v, j);
+@ivfpq@CREATE INDEX ON other USING recsys_ivfpq (v, i, b) WITH (subquantizers = 448);
 -- many dimensions and many filters
-CREATE INDEX other_v ON other USING recsys_ivfpq (v, i, i, i, i, i, i, i, i, b, b, b, b, b, b, b, b) WITH (refine = none);
-INSERT INTO other SELECT pg_temp.noise(i, 4032), NULL, i, NULL, i % 2 = 0 FROM generate_series(1, 20) i;
-SELECT subquantizers, rows FROM recsys.ivfpq_stats('other_v');
+@hnsw@CREATE INDEX other_v ON other USING recsys_hnsw (v, i, i, i, i, i, i, i, i, b, b, b, b, b, b, b, b);
+@ivfpq@CREATE INDEX other_v ON other USING recsys_ivfpq (v, i, i, i, i, i, i, i, i, b, b, b, b, b, b, b, b) WITH (refine = none);
+@hnsw@INSERT INTO other SELECT pg_temp.noise(i, 1000), NULL, i, NULL, i % 2 = 0 FROM generate_series(1, 20) i;
+@ivfpq@INSERT INTO other SELECT pg_temp.noise(i, 4032), NULL, i, NULL, i % 2 = 0 FROM generate_series(1, 20) i;
+@ivfpq@SELECT subquantizers, rows FROM recsys.ivfpq_stats('other_v');
 SELECT recsys.check_index('other_v');
 SET enable_seqscan = off;
-SELECT i FROM other WHERE i > 15 AND NOT b ORDER BY v <#> pg_temp.noise(17, 4032) LIMIT 1;
+@hnsw@SELECT i FROM other WHERE i > 15 AND NOT b ORDER BY v <#> pg_temp.noise(17, 1000) LIMIT 1;
+@ivfpq@SELECT i FROM other WHERE i > 15 AND NOT b ORDER BY v <#> pg_temp.noise(17, 4032) LIMIT 1;
 DROP TABLE other, items;
 DROP TYPE size;
 DROP DOMAIN grade;
