@@ -106,19 +106,26 @@ def wire(vector):
 					 + vector.astype(">f4").tobytes())
 
 
-def copy_data(items, block=65536):
-	"""Items in COPY's binary format, as (id int, embedding vector), in pieces."""
+def copy_data(items, columns=(), block=65536):
+	"""
+	Items in COPY's binary format, as (id int, embedding vector) and further
+	columns of int, in pieces.
+	"""
 	n, dim = items.shape
 	yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+	more = [(f"{part}{i}", ">i4") for i in range(len(columns))
+			for part in ("len", "value")]
 	for first in range(0, n, block):
 		x = items[first:first + block]
 		rows = np.zeros(len(x), np.dtype([
 			("nfields", ">i2"), ("id_len", ">i4"), ("id", ">i4"),
 			("len", ">i4"), ("dim", ">i2"), ("zero", ">i2"),
-			("x", ">f4", (dim,))]))
-		rows["nfields"], rows["id_len"] = 2, 4
+			("x", ">f4", (dim,))] + more))
+		rows["nfields"], rows["id_len"] = 2 + len(columns), 4
 		rows["id"] = first + np.arange(len(x))
 		rows["len"], rows["dim"], rows["x"] = 4 + 4 * dim, dim, x
+		for i, column in enumerate(columns):
+			rows[f"len{i}"], rows[f"value{i}"] = 4, column[first:first + block]
 		yield rows.tobytes()
 	yield b"\xff\xff"
 
@@ -165,7 +172,7 @@ class Comparison:
 		"pgvector": ("pgv", "USING hnsw (embedding {}) "
 					 "WITH (m = 16, ef_construction = 64)"),
 	}
-	COLUMNS = ""				# of the tables, beside id and embedding
+	COLUMNS = ""				# of the tables, behind id and embedding
 
 	def __init__(self, data, quick, names=("recsys", "pgvector")):
 		self.data = data
@@ -197,15 +204,14 @@ class Comparison:
 					f"embedding {system.schema}.vector({dim}) NOT NULL"
 					f"{self.COLUMNS}); "
 					f"ALTER TABLE {table} ALTER embedding SET STORAGE PLAIN")
-			self.conn.copy(f"COPY {system.table()} (id, embedding) "
-						   "FROM STDIN (FORMAT binary)",
-						   copy_data(self.data.items))
-			self.fill(system)
+			self.conn.copy(f"COPY {system.table()} FROM STDIN (FORMAT binary)",
+						   copy_data(self.data.items, self.columns()))
 			self.conn.exec(f"VACUUM (FREEZE, ANALYZE) {system.table()}")
 			self.conn.exec(self.create_index(system, "", system.name + "_empty"))
 
-	def fill(self, system):
-		"""Fill the other columns of a table."""
+	def columns(self):
+		"""What COLUMNS hold, an array for each."""
+		return ()
 
 	def settle(self):
 		"""What each connection has to set."""

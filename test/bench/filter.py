@@ -1,133 +1,448 @@
 """
 filter.py [OPTION...] CACHE REPORT
-	Measures scans with a filter: recsys_ivfpq with filter columns beside
-	pgvector's iterative scan and the exact plan, in the server that the PG*
-	variables name, and writes a report.  test/bench/filter makes the server;
-	README.md says what is measured and how.
+	Measures scans with a filter: recsys's indexes with filter columns beside
+	pgvector's iterative scan and the exact plans, and what the planner takes by
+	itself, in the server that the PG* variables name, and writes a report.
+	test/bench/filter makes the server and tells the options; README.md says
+	what is measured and how.
 """
 import argparse
+import contextlib
+import json
 import os
+import statistics
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from compare import (Comparison, Contender, build_table, machine_lines, say,
-					 size_lines)
-from ivfpq import LargeSet, made_folder
+from compare import (Comparison, Contender, System, build_table, machine_lines,
+					 say, size_lines)
+from filter_data import ATTRIBUTES, Filter, FilteredSet
+from ivfpq import made_folder
 
 KS = (10, 100)
 SHARES = (0.5, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001, 0.00001)
-QUICK_SHARES = (0.1, 0.01, 0.001)
-COLUMNS = {"anywhere": "drawn at random",
-		   "near": "the least along one direction"}
 QUERIES = 100
 QUICK_QUERIES = 40
 BLOCKS = 4
-EXACT_QUERIES = 8			# a block, of the plan without an index
+EXAMINED = 5				# queries that are explained
+
+# Seconds of each contender at each point, if the fewest queries take no more.
+BUDGET = 1.0
+QUICK_BUDGET = 0.2
+FEWEST = 4
+SLOW = 0.02					# seconds of a query that needs no warm caches
+
+# Targets
+RECALL = 0.95
+TIMES_PGVECTOR = 5			# faster, or else faster than the exact plan
+TIMES_FROM = 0.1			# from this share down
+TIMES_EXACT = 2				# slower, with rows that are far from the query
+TIMES_BEST = 1.5			# slower than the best plan is the planner's
+
+SCANS = ("seqscan", "indexscan", "bitmapscan", "sort")
+NODES = {"Seq Scan": "seq", "Bitmap Heap Scan": "bitmap"}
+INDEX, BITMAP, SEQ = "index", "bitmap, sort", "seq, sort"
+
+KEYS = ", ".join(ATTRIBUTES)
 
 
-class FilteredSet(LargeSet):
-	"""Exact scores of all items, for a filter to choose among."""
+@dataclass
+class Measured(Contender):
+	"""A plan of the planner, forced or its own."""
+	bare: bool = False			# runs where the table has no B-tree
+	plan: str = ""
+	cost: float = 0
+	pages: list = field(default_factory=list)	# of each query explained
+	visited: list = field(default_factory=list)
 
-	def __init__(self, folder, cache, nqueries):
-		super().__init__(folder, cache)
-		self.scores = np.empty((nqueries, len(self.items)), np.float32)
-		for first in range(0, len(self.items), 65536):
-			x = self.items[first:first + 65536].astype(np.float32)
-			self.scores[:, first:first + len(x)] = -(self.queries[:nqueries] @ x.T)
-		# the k-th score is known in float32
-		self.tolerance = 1e-5 * np.abs(self.best).max(axis=1)
 
-	def kth_of(self, matching, k):
-		return np.partition(self.scores[:, matching], k - 1, axis=1)[:, k - 1]
+@dataclass
+class Choice:
+	"""What the planner takes by itself, and what it might have taken."""
+	system: System
+	btree: bool
+	taken: Measured
+	others: list
+
+	def ratio(self):
+		best = min(c.median() for c in self.others + [self.taken])
+		return self.taken.median() / best
+
+
+@dataclass
+class Point:
+	kept: Filter
+	limit: int
+	k: int						# rows that there are, up to the limit
+	contenders: list
+	choices: list = field(default_factory=list)
+
+	def of(self, label):
+		return next((c for c in self.contenders if c.label == label), None)
+
+	def exact(self):
+		return min((self.of(SEQ), self.of(BITMAP)), key=Contender.median)
+
+
+def enable(*scans):
+	return "; ".join(f"SET enable_{s} = {'on' if s in scans else 'off'}"
+					 for s in SCANS)
+
+
+def plan_name(node, index):
+	"""A plan in a few words, such as "parallel seq, sort"."""
+	words = []
+	parallel = ""
+	while True:
+		kind = node["Node Type"]
+		if kind.startswith("Gather"):
+			parallel = "parallel "
+		elif "Sort" in kind:
+			words.append("sort")
+		elif kind == "Index Scan":
+			words.append(INDEX if node["Index Name"] == index else "btree")
+		elif kind not in ("Limit", "Result", "Bitmap Index Scan", "BitmapOr"):
+			words.append(NODES.get(kind, kind))
+		if "Plans" not in node:
+			return parallel + ", ".join(reversed(words))
+		node = node["Plans"][0]
+
+
+def text(vector):
+	return "'[" + ",".join(f"{x:.9g}" for x in vector) + "]'"
 
 
 class FilterBench(Comparison):
+	# The first has the table that the exact plans scan.
 	SYSTEMS = {
-		"ivfpq": ("rec", "USING recsys_ivfpq (embedding {}, anywhere, near)"),
+		"ivfpq": ("rec", f"USING recsys_ivfpq (embedding {{}}, {KEYS})"),
+		"hnsw": ("rec", "USING recsys_hnsw (embedding {})"),
 		"pgvector": Comparison.SYSTEMS["pgvector"],
 	}
-	COLUMNS = ", anywhere int, near int"
+	COLUMNS = "".join(f", {name} int" for name in ATTRIBUTES)
 
-	def fill(self, system):
-		"""Two orders of the rows, of which a filter takes the first."""
-		table = system.table()
-		self.conn.exec(
-			f"UPDATE {table} t SET anywhere = a - 1, near = n - 1 FROM ("
-			"SELECT id, row_number() OVER (ORDER BY hashint4(id), id) AS a, "
-			"row_number() OVER (ORDER BY (embedding::real[])[1] + "
-			"0.3 * (embedding::real[])[2], id) AS n "
-			f"FROM {table}) r WHERE r.id = t.id")
-		self.conn.exec(f"VACUUM FULL {table}")
-		rows = self.conn.exec(f"SELECT anywhere, near FROM {table} ORDER BY id")
-		self.values = np.array(rows, dtype=np.int64)
+	def __init__(self, data, quick, names):
+		super().__init__(data, quick, names)
+		self.recsys = [s for s in self.systems if s.schema == "rec"]
+		self.budget = QUICK_BUDGET if quick else BUDGET
+		self.statements = 0
+		self.points = []
 
-	def point_contenders(self, column, first, k):
-		"""The first rows of a column's order: their best k."""
-		found = []
-		for system in self.systems:
-			statement = (f"SELECT id FROM {system.table()} WHERE {column} < "
-						 f"{first} ORDER BY {system.distance('ip')} LIMIT {k}")
-			name = self.prepare(f"{system.name}_{column}_{first}_{k}", statement)
-			settings = "SET enable_indexscan = on; SET enable_seqscan = off"
-			if system.name == "pgvector":
-				settings += ("; SET hnsw.iterative_scan = strict_order; "
-							 "SET hnsw.ef_search = 100; "
-							 f"SET hnsw.max_scan_tuples = {len(self.values)}")
-			found.append(Contender(system.name, name, system, settings))
-		name = self.prepare(f"exact_{column}_{first}_{k}", statement.replace(
-			system.table(), self.systems[0].table()).replace(
-			system.schema, self.systems[0].schema))
-		found.append(Contender("exact", name, None,
-							   "SET enable_indexscan = off; SET enable_seqscan = on"))
+	def columns(self):
+		return self.data.table_columns()
+
+	def build_btrees(self):
+		for system in self.recsys:
+			table = system.table()
+			self.conn.exec(f"ALTER TABLE {table} RESET (parallel_workers)")
+			for name in ATTRIBUTES:
+				self.conn.exec(f"CREATE INDEX {table}_{name} ON {table} ({name})")
+
+	@contextlib.contextmanager
+	def without_btrees(self):
+		self.conn.exec("BEGIN; DROP INDEX " + ", ".join(
+			f"{s.table()}_{name}" for s in self.recsys for name in ATTRIBUTES))
+		try:
+			yield
+		finally:
+			self.conn.exec("ROLLBACK")
+
+	def where(self, contender):
+		return self.without_btrees() if contender.bare else \
+			contextlib.nullcontext()
+
+	# ----- the plans of a point -----
+
+	def plan(self, label, system, point, settings, bare=False):
+		"""A contender with its plan, which all later executions keep."""
+		self.statements += 1
+		name = self.prepare(
+			f"filter_{self.statements}",
+			f"SELECT id FROM {system.table()} WHERE {point.kept.condition} "
+			f"ORDER BY {system.distance('ip')} LIMIT {point.limit}")
+		found = Measured(label, name, system, settings, bare=bare)
+		with self.where(found):
+			self.conn.exec(settings)
+			plan = self.explain(found, "NULL", "")
+		found.plan = plan_name(plan["Plan"], system.index())
+		found.cost = plan["Plan"]["Total Cost"]
 		return found
 
-	def run_point(self, column, share, k, nqueries):
-		first = max(1, round(share * len(self.values)))
-		matching = self.values[:, list(COLUMNS).index(column)] < first
-		k = min(k, first)
-		self.kth = self.data.kth_of(matching, k)
-		contenders = self.point_contenders(column, first, k)
-		blocks = np.array_split(np.arange(nqueries), BLOCKS)
+	def explain(self, contender, query, options):
+		return json.loads(self.conn.value(
+			f"EXPLAIN ({options}FORMAT json) "
+			f"EXECUTE {contender.statement}({query})"))[0]
+
+	def forced(self, point):
+		"""Every system's index, and the exact plans."""
+		found = []
+		for system in self.systems:
+			settings = enable("indexscan")
+			if system.name == "pgvector":
+				settings += ("; SET hnsw.iterative_scan = strict_order; SET "
+							 f"hnsw.max_scan_tuples = {len(self.data.items)}")
+			found.append((self.plan(system.name, system, point, settings), INDEX))
+		for label, scan in ((SEQ, "seqscan"), (BITMAP, "bitmapscan")):
+			found.append((self.plan(label, self.recsys[0], point,
+									enable(scan, "sort")), label))
+		for contender, wanted in found:
+			if not contender.plan.endswith(wanted):
+				raise RuntimeError(f"{contender.label}: the plan is "
+								   f"{contender.plan}")
+		return [contender for contender, _ in found]
+
+	def choose(self, point, system, btree):
+		"""
+		The planner's own plan.  If it is one of those that are forced, the
+		time is that one's, so that noise does not make a difference.
+		"""
+		others = [point.of(system.name), point.of(SEQ)] + \
+			[point.of(BITMAP)] * btree
+		own = self.plan(f"{system.name}'s planner", system, point,
+						enable(*SCANS), not btree)
+		twin = next((c for c in others if c.plan == own.plan), None)
+		if twin is None:
+			point.contenders.append(own)
+		point.choices.append(Choice(system, btree, twin or own, others))
+
+	# ----- queries -----
+
+	def examine(self, contender, queries):
+		"""Explain a few queries; the seconds of one."""
+		seconds = []
+		scans = contender.plan == INDEX and contender.system in self.recsys
+		with self.where(contender):
+			self.conn.exec(contender.settings)
+			for query in queries[:EXAMINED]:
+				plan = self.explain(contender, text(self.data.queries[query]),
+									"ANALYZE, BUFFERS, TIMING off, ")
+				seconds.append(plan["Execution Time"] / 1000)
+				contender.pages.append(plan["Plan"]["Shared Hit Blocks"]
+									   + plan["Plan"]["Shared Read Blocks"])
+				if scans:
+					contender.visited.append(int(self.conn.value(
+						"SELECT visited FROM recsys.last_scan()")))
+				if sum(seconds) > self.budget / 4:
+					break
+		return min(seconds)
+
+	def measure(self, contender, k, queries, warm):
+		"""Time a block of queries, after a few that only warm the caches."""
+		parameters = self.data.parameters
+		with self.where(contender):
+			self.conn.exec(contender.settings)
+			self.conn.time_prepared(contender.statement,
+									[parameters[i] for i in warm])
+			cpu = self.conn.cpu_seconds()
+			seconds, ids = self.conn.time_prepared(
+				contender.statement, [parameters[i] for i in queries])
+			contender.cpu.append(
+				(self.conn.cpu_seconds() - cpu) / len(queries))
+		contender.seconds.append(seconds)
+		self.score(contender, k, queries, ids)
+
+	def run_point(self, kept, limit):
+		queries = self.data.asked[kept.column]
+		point = Point(kept, limit, min(limit, kept.rows()), [])
+		self.kth = self.data.kth_scores(kept, point.k)
+		point.contenders = self.forced(point)
+		for system in self.recsys:
+			for btree in (False, True):
+				self.choose(point, system, btree)
+		turns = []
+		for c in point.contenders:
+			seconds = self.examine(c, queries)
+			n = max(FEWEST, min(len(queries), int(self.budget / seconds)))
+			turns.append((c, -(-n // BLOCKS), 2 if seconds < SLOW else 0))
+		blocks = np.array_split(queries, BLOCKS)
 		for b, block in enumerate(blocks):
-			turn = b % len(contenders)
-			for c in contenders[turn:] + contenders[:turn]:
-				queries = block if c.system else block[:EXACT_QUERIES]
-				self.run_block(c, k, queries, blocks[b - 1][:4])
-		say(f"  {column}, {share:.3%}, K = {k}")
-		return contenders
+			turn = b * len(turns) // BLOCKS
+			for c, n, warm in turns[turn:] + turns[:turn]:
+				self.measure(c, point.k, block[:n], blocks[b - 1][:warm])
+		self.conn.exec("DEALLOCATE ALL")
+		self.points.append(point)
+		return point
+
+	def run(self, shares):
+		for column in ATTRIBUTES:
+			self.data.compute_scores(column)
+			for share in shares:
+				kept = self.data.filter(column, share)
+				for limit in KS:
+					start = time.monotonic()
+					point = self.run_point(kept, limit)
+					say(f"  {place(point)}: " + ", ".join(
+						f"{c.label} {milliseconds(c)}" for c in point.contenders)
+						+ f" ms; {time.monotonic() - start:.1f} s")
 
 
-def cell(contender):
-	recall = contender.recall()
-	what = "" if recall is None else f"{recall:.3f}; "
-	what += f"{1000 * contender.median():.2f}; {1000 * contender.mean_cpu():.2f}"
-	if contender.queries:
-		what += f"; {contender.buffers / contender.queries:.0f}"
-	return what + (f"; {contender.short} short" if contender.short else "")
+# ----- the targets -----
+
+def misses(point, contender):
+	"""The targets that a system misses at a point, in words."""
+	found = []
+	exact = point.exact()
+	rival = point.of("pgvector")
+	if contender.recall() < RECALL:
+		found.append("recall")
+	if contender.short:
+		found.append("short")
+	if rival and point.kept.share <= TIMES_FROM and \
+			rival.median() < TIMES_PGVECTOR * contender.median() and \
+			contender.median() > exact.median():
+		found.append("slow")
+	if point.kept.column == "far":
+		found += [f"over {TIMES_EXACT} x {label}" for label in (SEQ, BITMAP)
+				  if contender.median() > TIMES_EXACT * point.of(label).median()]
+	return found
 
 
-def report(bench, points, head, seconds):
+# ----- the report -----
+
+def milliseconds(contender):
+	return f"{1000 * contender.median():.2f}"
+
+
+def amount(kept):
+	return f"{kept.share:.3%}"
+
+
+def place(point):
+	return f"{point.kept.column}, {amount(point.kept)}, K = {point.limit}"
+
+
+def over(other, contender):
+	return f"{other.median() / contender.median():.2f}" if other else ""
+
+
+def contender_cells(point, contender, recsys):
+	pages = statistics.median(contender.pages)
+	visited = f"{statistics.median(contender.visited):.0f}" \
+		if contender.visited else ""
+	missed = ", ".join(misses(point, contender)) \
+		if contender.label in recsys else ""
+	return [contender.label, f"{contender.recall():.3f}",
+			f"{contender.short} of {len(contender.hits)}"
+			if contender.short else "none",
+			milliseconds(contender), f"{1000 * contender.mean_cpu():.2f}",
+			over(point.of("pgvector"), contender),
+			over(point.exact(), contender), f"{pages:.0f}", visited,
+			f"**{missed}**" if missed else ""]
+
+
+def point_lines(bench, column, limit):
+	recsys = [s.name for s in bench.recsys]
+	lines = ["", f"## {column} ({ATTRIBUTES[column]}), K = {limit}", "",
+			 "| match | rows | | recall | short | ms | CPU ms | pgvector's over "
+			 "it | exact over it | pages | visited | missed |", "|---" * 12 + "|"]
+	for point in bench.points:
+		if (point.kept.column, point.limit) != (column, limit):
+			continue
+		head = [amount(point.kept), str(point.kept.rows())]
+		for contender in point.contenders:
+			cells = head + contender_cells(point, contender, recsys)
+			lines.append("| " + " | ".join(cells) + " |")
+			head = ["", ""]
+	return lines
+
+
+def choice_cells(point, choice):
+	def cell(contender):
+		if contender not in choice.others:
+			return ""
+		return f"{milliseconds(contender)} ({contender.cost:.0f})"
+
+	taken, ratio = choice.taken, choice.ratio()
+	own = "" if taken in choice.others else \
+		f" {milliseconds(taken)} ({taken.cost:.0f})"
+	return [point.kept.column, amount(point.kept), str(point.limit),
+			"yes" if choice.btree else "no", taken.plan + own,
+			cell(point.of(choice.system.name)), cell(point.of(BITMAP)),
+			cell(point.of(SEQ)), f"{ratio:.2f}",
+			"**wrong**" if ratio > TIMES_BEST else ""]
+
+
+def choice_lines(bench, system):
+	chosen = [(point, choice) for point in bench.points
+			  for choice in point.choices if choice.system is system]
+	lines = ["", f"## The planner's choice: {system.name}", "",
+			 "Median ms of the plans and in brackets their costs; *index* is "
+			 f"that of {system.name}.", "",
+			 "| column | match | K | B-tree | taken | index | bitmap, sort | "
+			 "seq, sort | over the best | |", "|---" * 10 + "|"]
+	lines += ["| " + " | ".join(choice_cells(*pair)) + " |" for pair in chosen]
+	for btree in (False, True):
+		point, choice = max((p for p in chosen if p[1].btree == btree),
+							key=lambda pair: pair[1].ratio())
+		lines += ["", f"**Worst with{'' if btree else 'out'} a B-tree: "
+				  f"{choice.ratio():.2f} times the best ({place(point)}: "
+				  f"{choice.taken.plan})**"]
+	return lines
+
+
+def missed_lines(bench):
+	"""How often each system misses each target."""
+	lines = ["", "## Targets missed", "",
+			 "| | missed | points | of | which |", "|---" * 5 + "|"]
+	for system in bench.recsys:
+		missed = {}
+		for point in bench.points:
+			for target in misses(point, point.of(system.name)):
+				missed.setdefault(target, []).append(place(point))
+			for choice in point.choices:
+				if choice.system is system and choice.ratio() > TIMES_BEST:
+					target = f"planner, with{'' if choice.btree else 'out'} B-tree"
+					missed.setdefault(target, []).append(place(point))
+		for target, places in missed.items():
+			lines.append(f"| {system.name} | {target} | {len(places)} | "
+						 f"{len(bench.points)} | {'; '.join(places)} |")
+	return lines
+
+
+def target_lines():
+	return [
+		"", f"Missed: *recall* below {RECALL}; *short*, fewer rows than K or all "
+		f"that match; *slow*, from {TIMES_FROM:.0%} down less than "
+		f"{TIMES_PGVECTOR} times faster than pgvector and slower than the "
+		f"faster exact plan, too; *over {TIMES_EXACT} x* an exact plan, where the "
+		"rows are far from the query; *wrong*, the planner's plan takes more than "
+		f"{TIMES_BEST} times the best one's time."]
+
+
+def pgvector_line(bench):
+	shown = {name: bench.conn.value(f"SHOW {name}") for name in (
+		"hnsw.iterative_scan", "hnsw.max_scan_tuples", "hnsw.ef_search",
+		"hnsw.scan_mem_multiplier", "work_mem")}
+	return "- pgvector: m = 16, ef_construction = 64, " + ", ".join(
+		f"{name} = {value}" for name, value in shown.items()) + \
+		"; all but the first two settings are the defaults"
+
+
+def report(bench, seconds):
 	n, dim = bench.data.items.shape
+	commit = os.environ.get("RECSYS_COMMIT")
 	lines = [f"# Filters: {n} x {dim}", "",
 			 f"- data: {bench.data.name}, inner product; one client, prepared "
-			 "statements, blocks of queries in turn"] + head
-	lines += ["- " + ", ".join(f"{s.name} {s.version}" for s in bench.systems),
-			  f"- the run took {seconds:.0f} s", "",
-			  "In the cells: recall; median ms; CPU ms of the server; index "
-			  "pages. Exact is the plan without an index."]
+			 "statements, blocks of queries in turn"]
+	lines += machine_lines(bench.conn)
+	lines += ["- enable_seqscan and the like are set for each forced plan, and "
+			  "all on for the planner's own"]
+	lines += ["- " + ", ".join(f"{s.name} {s.version}" for s in bench.systems)
+			  + (f" ({commit})" if commit else "")]
+	if bench.points[0].of("pgvector"):
+		lines.append(pgvector_line(bench))
+	lines += [f"- the run took {seconds:.0f} s"] + target_lines()
 	lines += build_table(bench.systems) + size_lines(bench.systems, n)
-	for column, what in COLUMNS.items():
-		for k in KS:
-			labels = [c.label for c in points[column, k][0][1]]
-			lines += ["", f"## {column} ({what}), K = {k}", "",
-					  "| rows that match | " + " | ".join(labels) + " |",
-					  "|---|" + "---|" * len(labels)]
-			lines += [f"| {share:.3%} | " + " | ".join(map(cell, contenders))
-					  + " |" for share, contenders in points[column, k]]
-	return "\n".join(lines) + "\n"
+	for column in ATTRIBUTES:
+		for limit in KS:
+			lines += point_lines(bench, column, limit)
+	for system in bench.recsys:
+		lines += choice_lines(bench, system)
+	return "\n".join(lines + missed_lines(bench)) + "\n"
 
 
 def arguments():
@@ -135,35 +450,33 @@ def arguments():
 	parser.add_argument("--rows", type=int)
 	parser.add_argument("--quick", action="store_true")
 	parser.add_argument("--no-rival", action="store_true")
+	parser.add_argument("--hnsw", action="store_true")
 	for name in ("cache", "report"):
 		parser.add_argument(name, type=Path)
 	args = parser.parse_args()
 	args.rows = args.rows or (100_000 if args.quick else 1_000_000)
+	left_out = [name for name, out in
+				(("hnsw", not args.hnsw), ("pgvector", args.no_rival)) if out]
+	args.names = [name for name in FilterBench.SYSTEMS if name not in left_out]
 	return args
 
 
 def main():
 	start = time.monotonic()
 	args = arguments()
-	nqueries = QUICK_QUERIES if args.quick else QUERIES
-	data = FilteredSet(made_folder(args.cache, args.rows), args.cache, nqueries)
-	names = ("ivfpq",) if args.no_rival else ("ivfpq", "pgvector")
-	bench = FilterBench(data, args.quick, names)
+	data = FilteredSet(made_folder(args.cache, args.rows),
+					   QUICK_QUERIES if args.quick else QUERIES)
+	bench = FilterBench(data, args.quick, args.names)
 	say(f"loading {data.name}: {len(data.items)} items")
 	bench.load()
 	say("building the indexes")
 	bench.build(1, (os.cpu_count() - 1,))
-	points = {}
-	for column in COLUMNS:
-		for k in KS:
-			points[column, k] = [
-				(share, bench.run_point(column, share, k, nqueries))
-				for share in (QUICK_SHARES if args.quick else SHARES)]
-	text = report(bench, points, machine_lines(bench.conn),
-				  time.monotonic() - start)
-	args.report.write_text(text)
+	bench.build_btrees()
+	bench.run([s for s in SHARES if s * len(data.items) >= 5])
+	written = report(bench, time.monotonic() - start)
+	args.report.write_text(written)
 	say("")
-	say(text)
+	say(written)
 
 
 if __name__ == "__main__":
