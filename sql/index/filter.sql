@@ -148,6 +148,17 @@ SELECT recsys.check_index('other_v');
 SET enable_seqscan = off;
 @hnsw@SELECT i FROM other WHERE i > 15 AND NOT b ORDER BY v <#> pg_temp.noise(17, 1000) LIMIT 1;
 @ivfpq@SELECT i FROM other WHERE i > 15 AND NOT b ORDER BY v <#> pg_temp.noise(17, 4032) LIMIT 1;
+@ivfpq@-- a last tape page that would be nearly empty is left out, with its slots
+@ivfpq@CREATE TABLE pages (v vector(128), i int);
+@ivfpq@INSERT INTO pages SELECT pg_temp.noise(i, 128), i FROM generate_series(1, 590) i;
+@ivfpq@CREATE INDEX pages_v ON pages USING recsys_ivfpq (v, i, i, i, i, i, i, i, i) WITH (lists = 1);
+@ivfpq@SELECT rows, list_pages, tape_pages FROM recsys.ivfpq_stats('pages_v');
+@ivfpq@INSERT INTO pages SELECT pg_temp.noise(-i, 128), -i FROM generate_series(1, 30) i;
+@ivfpq@DELETE FROM pages WHERE i % 3 = 0;
+@ivfpq@VACUUM pages;
+@ivfpq@SELECT recsys.check_index('pages_v');
+@ivfpq@SELECT rows, list_pages, tape_pages FROM recsys.ivfpq_stats('pages_v');
+@ivfpq@DROP TABLE pages;
 DROP TABLE other, items;
 DROP TYPE size;
 DROP DOMAIN grade;

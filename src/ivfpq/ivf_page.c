@@ -22,6 +22,23 @@ ivf_layout_max_nsub(int nfilters)
 				   filter_block_size(nfilters)) / FASTSCAN_GROUP_BYTES);
 }
 
+/*
+ * The tape pages of a list page.  A last one that would be less than half full
+ * is not worth a page: its slots are left out.  With eight filter columns at
+ * 128 dimensions a page has room for 64 rows, and a tape page for 59 records.
+ */
+static void
+layout_choose_tapes(IvfLayout *layout)
+{
+	int			rest = layout->slots_per_page % layout->tape_slots;
+
+	layout->tapes = layout->slots_per_page / layout->tape_slots;
+	if (layout->tapes > 0 && 2 * rest < layout->tape_slots)
+		layout->slots_per_page -= rest;
+	else if (rest > 0)
+		layout->tapes++;
+}
+
 /* Sizes for vectors of dim elements; all arguments have been checked. */
 void
 ivf_layout_init(IvfLayout *layout, int dim, int nsub, Refine refine,
@@ -55,8 +72,7 @@ ivf_layout_init(IvfLayout *layout, int dim, int nsub, Refine refine,
 	}
 	layout->slots_per_page = layout->blocks_per_page * FASTSCAN_LANES;
 	if (layout->tape_record > 0)
-		layout->tapes = (layout->slots_per_page + layout->tape_slots - 1) /
-			layout->tape_slots;
+		layout_choose_tapes(layout);
 
 	layout->list_size = offsetof(IvfList, centroid) +
 		sizeof(uint16) * layout->padded_dim;
