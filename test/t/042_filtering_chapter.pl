@@ -1,0 +1,20 @@
+# docs/filtering.md: its statements run one after another, and plans and results
+# are those that it prints.
+use strict;
+use warnings;
+
+use MarkdownTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my @blocks = markdown_blocks(slurp_file('docs/filtering.md'));
+cmp_ok(scalar(grep { ($_->[2] // '') =~ /QUERY PLAN/ } @blocks),
+	'>=', 12, 'statements with plans');
+
+my $node = PostgreSQL::Test::Cluster->new('filtering');
+$node->init;
+$node->start;
+markdown_run($node, undef, @blocks);
+$node->stop;
+done_testing();
