@@ -19,16 +19,16 @@ SET enable_sort = off;
 SELECT * FROM recsys.last_scan();
 -- filtered
 SELECT count(*) FROM (SELECT id FROM scanned WHERE k < 10 ORDER BY v <#> pg_temp.noise(-1, 16) LIMIT 5) s;
-SELECT index, rows BETWEEN 5 AND 50 AS rows, visited BETWEEN 300 AND 3000 AS visited,
+SELECT index, strategy, rows BETWEEN 5 AND 50 AS rows, visited BETWEEN 300 AND 3000 AS visited,
 	filtered_out BETWEEN visited / 2 AND visited - rows AS filtered_out,
 	refined BETWEEN rows AND visited - filtered_out AS refined, lists BETWEEN 1 AND 20 AS lists
 FROM recsys.last_scan();
 -- all rows, by a scan that no condition restricts
 SELECT count(*) FROM (SELECT id FROM scanned ORDER BY v <#> pg_temp.noise(-1, 16)) s;
-SELECT index, rows, visited >= 3000 AS visited, filtered_out, refined, lists FROM recsys.last_scan();
+SELECT index, strategy, rows, visited >= 3000 AS visited, filtered_out, refined, lists FROM recsys.last_scan();
 -- the graph's
 SELECT count(*) FROM (SELECT id FROM scanned ORDER BY v <-> pg_temp.noise(-1, 16) LIMIT 5) s;
-SELECT index, rows BETWEEN 5 AND 50 AS rows, visited BETWEEN rows AND 1000 AS visited,
+SELECT index, strategy, rows BETWEEN 5 AND 50 AS rows, visited BETWEEN rows AND 1000 AS visited,
 	filtered_out, refined, lists FROM recsys.last_scan();
 -- a condition that nothing satisfies needs no scan
 SELECT count(*) FROM (SELECT id FROM scanned WHERE k = ANY ('{}') ORDER BY v <#> pg_temp.noise(-1, 16) LIMIT 5) s;

@@ -10,6 +10,8 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
+#include "index/scan_explain.h"
+#include "index/scan_stat.h"
 #include "ivfpq/ivf.h"
 #include "kernels/kernels.h"
 
@@ -22,6 +24,8 @@ _PG_init(void)
 {
 	guc_init();
 	kernels_init();
+	scan_stat_init();
+	scan_explain_init();
 	hnsw_init();
 	ivf_init();
 }

@@ -208,4 +208,14 @@ compat_restrict_search_path(void)
 #include "storage/read_stream.h"
 #endif
 
+/* Since 17 a backend can make shared memory of a name. */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_DSM_REGISTRY
+#endif
+
+/* Since 18 an extension can add to what EXPLAIN says of a node. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_EXPLAIN_NODE
+#endif
+
 #endif							/* RECSYS_COMPAT_H */

@@ -12,6 +12,7 @@
 #include "hnsw/hnsw_coder.h"
 #include "hnsw/hnsw_link.h"
 #include "index/index_access.h"
+#include "index/scan_report.h"
 
 /* Options of CREATE INDEX ... WITH (...). */
 typedef struct HnswOptions
@@ -59,6 +60,7 @@ extern void hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 						ScanKey orderbys, int norderbys);
 extern bool hnsw_get_tuple(IndexScanDesc scan, ScanDirection dir);
 extern void hnsw_end_scan(IndexScanDesc scan);
+extern bool hnsw_scan_report(IndexScanDesc scan, ScanReport *report);
 
 /* hnsw_check.c */
 extern void hnsw_check(const IndexAccess *access);

@@ -36,6 +36,7 @@ hnsw_init(void)
 		.build = hnsw_build,
 		.stats_function = "recsys.index_stats",
 		.check = hnsw_check,
+		.report = hnsw_scan_report,
 	};
 
 	index_method_register(&method);

@@ -27,8 +27,8 @@
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
 #include "index/found_rows.h"
-#include "index/last_scan.h"
 #include "index/rotator.h"
+#include "index/scan_report.h"
 
 /*
  * The stages.  A row that a later stage finds and an earlier one should have
@@ -60,6 +60,7 @@
 
 typedef struct HnswScan
 {
+	ScanTally	past;			/* first, see IndexMethod; outlives a rescan */
 	MemoryContext context;		/* reset by each rescan */
 	bool		started;
 	bool		swept;
@@ -90,6 +91,7 @@ hnsw_begin_scan(Relation index, int nkeys, int norderbys)
 	so->context = AllocSetContextCreate(CurrentMemoryContext,
 										"recsys_hnsw scan",
 										ALLOCSET_DEFAULT_SIZES);
+	scan_tally_init(&so->past);
 	scan->opaque = so;
 	if (norderbys > 0)
 	{
@@ -99,16 +101,32 @@ hnsw_begin_scan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
+/* See IndexMethod. */
+bool
+hnsw_scan_report(IndexScanDesc scan, ScanReport *report)
+{
+	const HnswScan *so = scan->opaque;
+
+	scan_report_init(report);
+	report->counts[ROWS_RETURNED] = so->nreturned;
+	report->counts[ENTRIES_VISITED] = 0;
+	if (so->search != NULL)
+	{
+		report->strategy = so->swept ? SCAN_EXACT : SCAN_GRAPH;
+		report->counts[ENTRIES_VISITED] = graph_search_nvisited(so->search);
+	}
+	return so->started;
+}
+
 /* What has been begun is over: report it. */
 static void
 scan_finish(IndexScanDesc scan)
 {
-	const HnswScan *so = scan->opaque;
-	ScanReport	report = {so->nreturned, 0, -1, -1, -1};
+	HnswScan   *so = scan->opaque;
+	ScanReport	report;
 
-	if (so->search != NULL)
-		report.visited = graph_search_nvisited(so->search);
-	last_scan_set(scan->indexRelation, &report);
+	if (hnsw_scan_report(scan, &report))
+		scan_report_finish(scan, &so->past, &report);
 }
 
 void
@@ -117,13 +135,15 @@ hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 {
 	HnswScan   *so = scan->opaque;
 	MemoryContext context = so->context;
+	ScanTally	past;
 
-	if (so->started)
-		scan_finish(scan);
+	scan_finish(scan);
+	past = so->past;
 	page_store_close(&so->store);
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(HnswScan));
 	so->context = context;
+	so->past = past;
 	if (orderbys && norderbys > 0)
 		memmove(scan->orderByData, orderbys, norderbys * sizeof(ScanKeyData));
 }
@@ -133,8 +153,7 @@ hnsw_end_scan(IndexScanDesc scan)
 {
 	HnswScan   *so = scan->opaque;
 
-	if (so->started)
-		scan_finish(scan);
+	scan_finish(scan);
 	page_store_close(&so->store);
 	MemoryContextDelete(so->context);
 	pfree(so);

@@ -8,6 +8,7 @@
 #include "access/amapi.h"
 
 #include "index/index_access.h"
+#include "index/scan_report.h"
 
 typedef struct IndexMethod
 {
@@ -21,6 +22,13 @@ typedef struct IndexMethod
 	 * standby an AccessShareLock.
 	 */
 	void		(*check) (const IndexAccess *access);
+
+	/*
+	 * What a scan has done since it began or last began anew; false before
+	 * its first row was asked for.  What it did before then is the ScanTally
+	 * that scan->opaque begins with.
+	 */
+	bool		(*report) (IndexScanDesc scan, ScanReport *report);
 } IndexMethod;
 
 /* Called once for each method when the library is loaded; *method must stay. */

@@ -9,7 +9,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
-#include "utils/rel.h"
+#include "utils/builtins.h"
 
 #include "base/compat.h"
 #include "index/last_scan.h"
@@ -20,28 +20,26 @@ static Oid	last_index = InvalidOid;
 static ScanReport last_report;
 
 void
-last_scan_set(Relation index, const ScanReport *report)
+last_scan_set(Oid index, const ScanReport *report)
 {
-	last_index = RelationGetRelid(index);
+	last_index = index;
 	last_report = *report;
 }
 
-/* The columns of last_scan, in their order. */
+/* The columns of last_scan, in their order; the counts come last. */
 enum
 {
 	LAST_SCAN_INDEX,
-	LAST_SCAN_ROWS,
-	LAST_SCAN_VISITED,
-	LAST_SCAN_FILTERED_OUT,
-	LAST_SCAN_REFINED,
-	LAST_SCAN_LISTS,
-	LAST_SCAN_NCOLUMNS
+	LAST_SCAN_STRATEGY,
+	LAST_SCAN_COUNTS,
+	LAST_SCAN_NCOLUMNS = LAST_SCAN_COUNTS + SCAN_NCOUNTS
 };
 
 /* last_scan(); a row of NULLs before the first scan */
 Datum
 recsys_last_scan(PG_FUNCTION_ARGS)
 {
+	const char *strategy = scan_strategy_name(last_report.strategy);
 	TupleDesc	desc;
 	Datum		values[LAST_SCAN_NCOLUMNS];
 	bool		nulls[LAST_SCAN_NCOLUMNS];
@@ -51,14 +49,14 @@ recsys_last_scan(PG_FUNCTION_ARGS)
 		elog(ERROR, "last_scan is declared with other columns");
 	memset(nulls, !OidIsValid(last_index), sizeof(nulls));
 	values[LAST_SCAN_INDEX] = ObjectIdGetDatum(last_index);
-	values[LAST_SCAN_ROWS] = Int64GetDatum(last_report.rows);
-	values[LAST_SCAN_VISITED] = Int64GetDatum(last_report.visited);
-	values[LAST_SCAN_FILTERED_OUT] = Int64GetDatum(last_report.filtered);
-	values[LAST_SCAN_REFINED] = Int64GetDatum(last_report.refined);
-	values[LAST_SCAN_LISTS] = Int32GetDatum(last_report.lists);
-	nulls[LAST_SCAN_FILTERED_OUT] |= last_report.filtered < 0;
-	nulls[LAST_SCAN_REFINED] |= last_report.refined < 0;
-	nulls[LAST_SCAN_LISTS] |= last_report.lists < 0;
+	nulls[LAST_SCAN_STRATEGY] |= strategy == NULL;
+	if (strategy != NULL)
+		values[LAST_SCAN_STRATEGY] = CStringGetTextDatum(strategy);
+	for (int i = 0; i < SCAN_NCOUNTS; i++)
+	{
+		values[LAST_SCAN_COUNTS + i] = Int64GetDatum(last_report.counts[i]);
+		nulls[LAST_SCAN_COUNTS + i] |= last_report.counts[i] < 0;
+	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
 }

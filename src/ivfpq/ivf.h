@@ -10,6 +10,7 @@
 #include "nodes/execnodes.h"
 
 #include "index/index_access.h"
+#include "index/scan_report.h"
 #include "ivfpq/ivf_coder.h"
 #include "vector/vector.h"
 
@@ -63,6 +64,7 @@ extern void ivf_rescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 					   ScanKey orderbys, int norderbys);
 extern bool ivf_get_tuple(IndexScanDesc scan, ScanDirection dir);
 extern void ivf_end_scan(IndexScanDesc scan);
+extern bool ivf_scan_report(IndexScanDesc scan, ScanReport *report);
 
 /* ivf_vacuum.c */
 extern IndexBulkDeleteResult *ivf_bulk_delete(IndexVacuumInfo *info,

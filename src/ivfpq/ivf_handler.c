@@ -52,6 +52,7 @@ ivf_init(void)
 		.build = ivf_build,
 		.stats_function = "recsys.ivfpq_stats",
 		.check = ivf_check,
+		.report = ivf_scan_report,
 	};
 
 	index_method_register(&method);

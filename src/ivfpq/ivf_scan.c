@@ -27,7 +27,6 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
-#include "index/last_scan.h"
 #include "ivfpq/ivf.h"
 #include "ivfpq/ivf_scan.h"
 
@@ -95,6 +94,7 @@ ivf_begin_scan(Relation index, int nkeys, int norderbys)
 	so->context = AllocSetContextCreate(CurrentMemoryContext,
 										"recsys_ivfpq scan",
 										ALLOCSET_DEFAULT_SIZES);
+	scan_tally_init(&so->past);
 	scan->opaque = so;
 	if (norderbys > 0)
 	{
@@ -104,16 +104,34 @@ ivf_begin_scan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
+/* See IndexMethod. */
+bool
+ivf_scan_report(IndexScanDesc scan, ScanReport *report)
+{
+	const IvfScan *so = scan->opaque;
+
+	scan_report_init(report);
+	if (so->nseen > 0)
+		report->strategy = so->nseen == so->nlists ? SCAN_EXACT : SCAN_LISTS;
+	report->counts[ROWS_RETURNED] = so->nreturned;
+	report->counts[ENTRIES_VISITED] = so->nvisited;
+	report->counts[ENTRIES_FILTERED] = so->nfiltered;
+	report->counts[CANDIDATES_REFINED] = so->nrefined;
+	report->counts[LISTS_PROBED] = so->nseen;
+	return so->started;
+}
+
 /* What has been begun is over: report it, and let go of the table. */
 static void
 scan_finish(IndexScanDesc scan)
 {
-	const IvfScan *so = scan->opaque;
-	ScanReport	report = {so->nreturned, so->nvisited, so->nfiltered,
-	so->nrefined, so->nseen};
+	IvfScan    *so = scan->opaque;
+	ScanReport	report;
 
-	last_scan_set(scan->indexRelation, &report);
-	ivf_refine_end(scan->opaque);
+	if (!ivf_scan_report(scan, &report))
+		return;
+	scan_report_finish(scan, &so->past, &report);
+	ivf_refine_end(so);
 }
 
 void
@@ -122,12 +140,14 @@ ivf_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 {
 	IvfScan    *so = scan->opaque;
 	MemoryContext context = so->context;
+	ScanTally	past;
 
-	if (so->started)
-		scan_finish(scan);
+	scan_finish(scan);
+	past = so->past;
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(IvfScan));
 	so->context = context;
+	so->past = past;
 	if (keys && nkeys > 0)
 		memmove(scan->keyData, keys, nkeys * sizeof(ScanKeyData));
 	if (orderbys && norderbys > 0)
@@ -139,8 +159,7 @@ ivf_end_scan(IndexScanDesc scan)
 {
 	IvfScan    *so = scan->opaque;
 
-	if (so->started)
-		scan_finish(scan);
+	scan_finish(scan);
 	MemoryContextDelete(so->context);
 	pfree(so);
 	scan->opaque = NULL;

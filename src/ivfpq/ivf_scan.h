@@ -12,6 +12,7 @@
 #include "index/filter_set.h"
 #include "index/found_rows.h"
 #include "index/rotator.h"
+#include "index/scan_report.h"
 #include "ivfpq/ivf_model.h"
 #include "ivfpq/ivf_pool.h"
 
@@ -20,6 +21,7 @@ typedef struct HeapRefine HeapRefine;
 
 typedef struct IvfScan
 {
+	ScanTally	past;			/* first, see IndexMethod; outlives a rescan */
 	MemoryContext context;		/* reset by each rescan */
 	Relation	index;
 	bool		started;
