@@ -28,8 +28,9 @@ OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
 	src/index/page_stream.o src/index/parallel_build.o src/index/index_check.o \
 	src/index/scan_report.o src/index/scan_stat.o src/index/stat_memory.o \
 	src/index/scan_explain.o
-OBJS += src/hnsw/hnsw_inspect.o src/hnsw/hnsw_stats.o src/hnsw/hnsw_check.o \
-	src/hnsw/hnsw_check_rows.o
+OBJS += src/hnsw/hnsw_rows.o src/hnsw/hnsw_keytape.o src/hnsw/hnsw_exact.o \
+	src/hnsw/hnsw_inspect.o src/hnsw/hnsw_stats.o src/hnsw/hnsw_check.o \
+	src/hnsw/hnsw_check_rows.o src/hnsw/hnsw_check_keys.o
 OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
 	src/hnsw/hnsw_meta.o src/hnsw/hnsw_entry.o src/hnsw/hnsw_search.o \
 	src/hnsw/hnsw_coder.o src/hnsw/hnsw_link.o src/hnsw/hnsw_build.o \
@@ -95,8 +96,15 @@ $(OBJS): $(HDRS)
 .PHONY: objs
 objs: $(OBJS)
 
+# A part with @am@ in it is for each access method in turn.
 sql/$(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_SQL) Makefile
-	cat $(INSTALL_SQL) > $@
+	for part in $(INSTALL_SQL); do \
+		if grep -q @am@ $$part; then \
+			sed s/@am@/recsys_hnsw/g $$part && sed s/@am@/recsys_ivfpq/g $$part; \
+		else \
+			cat $$part; \
+		fi || exit; \
+	done > $@
 
 # @am@ is the access method's name; lines that begin with @hnsw@ or @ivfpq@ are
 # for that one alone.

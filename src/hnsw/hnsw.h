@@ -46,7 +46,7 @@ extern char *hnsw_build_phase_name(int64 phase);
 typedef struct Inserter Inserter;
 extern Inserter *inserter_create(Relation index, PageWal wal);
 extern void inserter_insert(Inserter *inserter, const Vector *vector,
-							ItemPointer tid);
+							const NodeRow *row);
 extern void inserter_close(Inserter *inserter);
 extern void hnsw_meta_start(HnswMeta *meta, int dim, float norm);
 extern bool hnsw_insert(Relation index, Datum *values, bool *isnull,

@@ -39,7 +39,7 @@ arena_max_chunks(Size memory)
 	NodeLayout	layout;
 	Size		nslots;
 
-	node_layout_init(&layout, 1);
+	node_layout_init(&layout, 1, 0);
 	nslots = memory / layout.node_size;
 	nslots = Min(nslots, (Size) INVALID_NODE_ADDR / 2);
 	return (uint32) (nslots / ARENA_CHUNK_SLOTS * 21 / 20 + 4);
@@ -54,10 +54,11 @@ arena_shared_size(Size memory)
 
 /* Set up the shared part for slots of up to so many bytes. */
 void
-arena_shared_init(ArenaShared *shared, Metric metric, Size memory)
+arena_shared_init(ArenaShared *shared, Relation index, Size memory)
 {
 	memset(shared, 0, arena_shared_size(memory));
-	shared->metric = metric;
+	shared->metric = metric_of_index(index);
+	shared->nfilters = filter_columns(index);
 	shared->unit = 1.0f;
 	shared->memory = memory;
 	shared->max_chunks = arena_max_chunks(memory);
@@ -117,7 +118,7 @@ arena_refresh(Arena *arena)
 
 	if (shared->dim == 0)
 		return;
-	node_layout_init(&arena->base.layout, shared->dim);
+	node_layout_init(&arena->base.layout, shared->dim, shared->nfilters);
 	arena->base.unit = shared->unit;
 	arena->base.radius2 = shared->radius2;
 	max_slots = shared->memory / arena->base.layout.node_size;
@@ -174,7 +175,7 @@ arena_nslots(Arena *arena)
 
 /* Load a row as a node without edges; false where memory is used up. */
 bool
-arena_load(Arena *arena, const OwnVector *own, ItemPointer tid)
+arena_load(Arena *arena, const OwnVector *own, const NodeRow *row)
 {
 	NodeAddr	addr;
 	GraphNode  *node;
@@ -185,8 +186,7 @@ arena_load(Arena *arena, const OwnVector *own, ItemPointer tid)
 	node = arena_slot(arena, addr);
 	node_init(&arena->base.layout, node, own);
 	node->kind = SLOT_LOADED;
-	node->ntids = 1;
-	node->tids[0] = *tid;
+	slot_rows_add(&arena->base.layout, node, row);
 	return true;
 }
 

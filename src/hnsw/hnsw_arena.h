@@ -14,6 +14,7 @@
 #include "storage/lwlock.h"
 #include "utils/dsa.h"
 
+#include "hnsw/hnsw_rows.h"
 #include "hnsw/hnsw_store.h"
 
 /* A node that is loaded and has no edges yet; never on a page. */
@@ -26,6 +27,7 @@
 typedef struct ArenaShared
 {
 	int32		metric;
+	int32		nfilters;
 	int32		dim;			/* 0 until the first row is loaded */
 	float		unit;
 	float		radius2;
@@ -54,12 +56,12 @@ typedef struct Arena
 } Arena;
 
 extern Size arena_shared_size(Size memory);
-extern void arena_shared_init(ArenaShared *shared, Metric metric, Size memory);
+extern void arena_shared_init(ArenaShared *shared, Relation index, Size memory);
 extern Arena *arena_attach(ArenaShared *shared, dsa_area *area);
 extern int	arena_start(Arena *arena, int dim);
 extern void arena_refresh(Arena *arena);
 
-extern bool arena_load(Arena *arena, const OwnVector *own, ItemPointer tid);
+extern bool arena_load(Arena *arena, const OwnVector *own, const NodeRow *row);
 extern GraphNode *arena_slot(Arena *arena, NodeAddr addr);
 extern uint32 arena_nslots(Arena *arena);
 extern void arena_release(Arena *arena, NodeAddr addr);

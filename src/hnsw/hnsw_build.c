@@ -66,6 +66,7 @@ builder_create(BuildShared *shared, ArenaShared *arena, dsa_area *area,
 	builder->heap = heap;
 	builder->index = index;
 	builder->index_info = index_info;
+	builder->filters = filter_encoder_create(index);
 	builder->leader = !IsParallelWorker();
 	builder->context = CurrentMemoryContext;
 	builder->row_context = AllocSetContextCreate(CurrentMemoryContext,
@@ -95,14 +96,16 @@ builder_link_node(Builder *builder, Linker *linker, NodeAddr addr)
 	GraphNode  *node = arena_slot(arena, addr);
 	OwnVector	own = {node->scale, node->norm, node->err,
 	node_own(layout, node), node_fine(layout, node)};
-	ItemPointerData tid = node->tids[0];
+	SlotRows	rows = slot_rows(layout, node);
+	NodeRow		row;
 	NodeAddr	same;
 
+	slot_rows_get(&rows, 0, &row);
 	node_own_decode(layout, node, builder->rotated);
 	same = linker_find(linker, builder_entries(builder), builder->rotated,
 					   &own, addr);
 	if (same != INVALID_NODE_ADDR &&
-		node_add_tid(&arena->base, same, &own, &tid))
+		node_add_row(&arena->base, same, &own, &row))
 		arena_release(arena, addr);
 	else
 		linker_link(linker, &own, addr, NULL);
@@ -255,7 +258,7 @@ builder_finish_memory(Builder *builder)
 
 /* BUILD_LOAD: load one row; false where memory is used up. */
 static bool
-builder_load(Builder *builder, const Vector *vector, ItemPointer tid)
+builder_load(Builder *builder, const Vector *vector, const NodeRow *row)
 {
 	Arena	   *arena = builder->arena;
 
@@ -267,11 +270,12 @@ builder_load(Builder *builder, const Vector *vector, ItemPointer tid)
 
 		coder_check_dim(builder->index, vector->dim);
 		builder->coder = coder_create(arena_start(arena, vector->dim),
+									  arena->shared->nfilters,
 									  arena->base.metric);
 		MemoryContextSwitchTo(old);
 	}
 	coder_encode(builder->coder, vector);
-	if (arena_load(arena, &builder->coder->own, tid))
+	if (arena_load(arena, &builder->coder->own, row))
 		return true;
 	pg_atomic_write_u32(&builder->shared->overflow, 1);
 	return false;
@@ -285,15 +289,18 @@ builder_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	Builder    *builder = state;
 	MemoryContext old;
 	Vector	   *vector;
+	NodeRow		row;
 
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(builder->row_context);
 	vector = DatumGetVector(values[0]);
-	if (builder->phase == BUILD_LOAD && !builder_load(builder, vector, tid))
+	row.tid = *tid;
+	filter_encode(builder->filters, values, isnull, &row.keys);
+	if (builder->phase == BUILD_LOAD && !builder_load(builder, vector, &row))
 		builder_finish_memory(builder);
 	if (builder->phase == BUILD_INSERT)
-		inserter_insert(builder->inserter, vector, tid);
+		inserter_insert(builder->inserter, vector, &row);
 	builder->ntuples++;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(builder->row_context);
@@ -365,7 +372,7 @@ build_alone(Relation heap, Relation index, IndexInfo *index_info,
 										 MCXT_ALLOC_HUGE);
 
 	build_shared_init(shared, index);
-	arena_shared_init(arena, metric_of_index(index), memory);
+	arena_shared_init(arena, index, memory);
 	builder_run(builder_create(shared, arena, NULL, heap, index, index_info),
 				NULL);
 	result->heap_tuples = shared->heap_tuples;

@@ -54,6 +54,7 @@ typedef struct Builder
 	bool		leader;
 	BuildPhase	phase;
 	VectorCoder *coder;			/* from the first row on */
+	FilterEncoder *filters;
 	float	   *rotated;		/* the node being linked */
 	Inserter   *inserter;		/* in BUILD_INSERT */
 	double		ntuples;

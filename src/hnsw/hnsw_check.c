@@ -10,7 +10,8 @@
  * The first pass looks at each page by itself and notes what its slots are.
  * The second follows the edges and the chains of postings, and collects the
  * heap rows.  Then come the entry set, and the rows of the heap
- * (hnsw_check_rows.c).  Memory: less than three bytes a slot, 12 bytes a row.
+ * (hnsw_check_rows.c).  Memory: less than three bytes a slot, 12 bytes a row,
+ * and 64 more with filter columns (hnsw_check_keys.c).
  *
  * These are no faults, since a crash or a cancelled statement leaves them
  * behind: pages of zeros, a page of entries that the metapage does not list, a
@@ -27,6 +28,7 @@
 #include "base/compat.h"
 #include "hnsw/hnsw.h"
 #include "hnsw/hnsw_check.h"
+#include "hnsw/hnsw_keytape.h"
 
 /* ----- faults ----- */
 
@@ -69,6 +71,10 @@ check_meta(HnswCheck *check)
 			if (meta->entry_blocks[i] == meta->entry_blocks[j])
 				check_meta_fault(check, "a page of entries is listed twice");
 	}
+	if (meta->nfilters == 0 && meta->nkey_runs > 0)
+		check_meta_fault(check, "it has filter keys but no filter columns");
+	if (meta->key_fill > key_tape_npages(meta))
+		check_meta_fault(check, "its page for filter keys does not exist");
 	if (meta->insert_block != InvalidBlockNumber &&
 		meta->insert_block >= check->inspection.nblocks)
 		check_meta_fault(check, "its insert block does not exist");
@@ -90,9 +96,9 @@ check_node(HnswCheck *check, NodeAddr addr, const GraphNode *node)
 	const NodeLayout *layout = &check->inspection.layout;
 	float		length;
 
-	if (node->ntids > NODE_INLINE_TIDS)
+	if (node->ntids > layout->node_tids)
 		check_fault(check, addr, "it counts %d heap rows of at most %d",
-					node->ntids, NODE_INLINE_TIDS);
+					node->ntids, layout->node_tids);
 	if (!isfinite(node->scale) || node->scale < 0.0f ||
 		!isfinite(node->norm) || node->norm < 0.0f ||
 		!isfinite(node->err) || node->err < 0.0f)
@@ -240,6 +246,7 @@ check_chain(HnswCheck *check, NodeAddr node, NodeAddr next)
 			index_check_add_rows(&check->base, node_place(addr),
 								 node_place(node), posting->tids,
 								 Min(posting->ntids, store->layout.posting_tids));
+			check_keys_of_slot(check, node, (const GraphNode *) posting);
 		}
 		store->ops->read_end(store);
 		if (owner != node)
@@ -281,7 +288,8 @@ check_links(HnswCheck *check)
 				continue;
 			index_check_add_rows(&check->base, node_place(addr),
 								 node_place(addr), node->tids,
-								 Min(node->ntids, NODE_INLINE_TIDS));
+								 Min(node->ntids, inspection->layout.node_tids));
+			check_keys_of_slot(check, addr, node);
 			check_chain(check, addr, node->posting);
 		}
 	}
@@ -369,6 +377,7 @@ hnsw_check(const IndexAccess *access)
 	if (check->inspection.meta.dim > 0)
 	{
 		check_links(check);
+		check_keys_of_tape(check);
 		check_entries(check);
 	}
 	hnsw_check_rows(check);

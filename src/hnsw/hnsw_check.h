@@ -7,7 +7,24 @@
 
 #include "hnsw/hnsw_coder.h"
 #include "hnsw/hnsw_inspect.h"
+#include "hnsw/hnsw_rows.h"
 #include "index/index_check.h"
+
+/* The filter keys of a heap row, as a node or the key tape has them. */
+typedef struct IndexedKeys
+{
+	ItemPointerData tid;
+	NodeAddr	addr;			/* of the node */
+	uint64		hash;
+	IndexPlace	place;			/* of a row of the tape */
+} IndexedKeys;
+
+typedef struct KeyList
+{
+	IndexedKeys *rows;
+	Size		n;
+	Size		max;
+} KeyList;
 
 typedef struct HnswCheck
 {
@@ -20,6 +37,9 @@ typedef struct HnswCheck
 	PageStore	store;			/* the rest is for the table's rows */
 	VectorCoder *coder;
 	float	   *decoded;		/* padded_dim */
+	KeyList		node_keys;
+	KeyList		tape_keys;
+	FilterEncoder *filters;		/* NULL without filter columns */
 } HnswCheck;
 
 static inline IndexPlace
@@ -33,6 +53,14 @@ node_place(NodeAddr addr)
 /* Raise a fault of a slot. */
 #define check_fault(check, addr, ...) \
 	index_check_fault(&(check)->base, node_place(addr), __VA_ARGS__)
+
+/* hnsw_check_keys.c: collect keys, first of all nodes and postings */
+extern void check_keys_of_slot(HnswCheck *check, NodeAddr node,
+							   const GraphNode *slot);
+extern void check_keys_of_tape(HnswCheck *check);
+
+/* Compare a row of the table with what has been collected. */
+extern void check_keys_of_row(HnswCheck *check, const CheckedRow *row);
 
 /* hnsw_check_rows.c */
 extern void hnsw_check_rows(HnswCheck *check);

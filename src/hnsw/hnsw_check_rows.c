@@ -67,7 +67,10 @@ check_row(const CheckedRow *row, void *arg)
 	agrees = stored_agrees(check, node);
 	store->ops->read_end(store);
 	if (agrees)
+	{
+		check_keys_of_row(check, row);
 		return;
+	}
 	index_check_standby(&check->base);
 	check_fault(check, addr, "it holds another vector than heap row (%u,%u)",
 				ItemPointerGetBlockNumber(row->tid),
@@ -81,6 +84,7 @@ hnsw_check_rows(HnswCheck *check)
 	if (check->inspection.meta.dim > 0)
 	{
 		check->coder = coder_create(check->inspection.meta.dim,
+									check->inspection.meta.nfilters,
 									(Metric) check->inspection.meta.metric);
 		check->decoded = palloc(sizeof(float) *
 								check->coder->layout.padded_dim);

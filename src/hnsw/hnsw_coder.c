@@ -8,13 +8,16 @@
 
 #include "hnsw/hnsw_coder.h"
 
-/* A coder for vectors of dim elements, in the current memory context. */
+/*
+ * A coder for vectors of dim elements in an index with so many filter columns,
+ * in the current memory context.
+ */
 VectorCoder *
-coder_create(int dim, Metric metric)
+coder_create(int dim, int nfilters, Metric metric)
 {
 	VectorCoder *coder = palloc0(sizeof(VectorCoder));
 
-	node_layout_init(&coder->layout, dim);
+	node_layout_init(&coder->layout, dim, nfilters);
 	coder->rotator = rotator_create(dim, coder->layout.padded_dim, metric);
 	coder->own.codes = palloc(coder->layout.padded_dim);
 	coder->own.fine = palloc(coder->layout.padded_dim);

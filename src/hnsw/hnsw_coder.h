@@ -16,7 +16,7 @@ typedef struct VectorCoder
 	OwnVector	own;			/* the same, as it is stored */
 } VectorCoder;
 
-extern VectorCoder *coder_create(int dim, Metric metric);
+extern VectorCoder *coder_create(int dim, int nfilters, Metric metric);
 extern void coder_encode(VectorCoder *coder, const Vector *vector);
 extern void coder_check_dim(Relation index, int dim);
 

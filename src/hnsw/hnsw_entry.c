@@ -310,7 +310,7 @@ entry_set_read(Relation index, const HnswMeta *meta)
 	EntrySet   *set;
 	Buffer		buffer = InvalidBuffer;
 
-	node_layout_init(&layout, meta->dim);
+	node_layout_init(&layout, meta->dim, meta->nfilters);
 	set = palloc0(entry_set_size(meta->nentries, layout.padded_dim));
 	set->version = meta->entry_version;
 	set->n = meta->nentries;
@@ -520,7 +520,7 @@ entry_offer(Relation index, HnswMeta *meta, PageWal wal, NodeAddr addr,
 	EntryPlan	plan;
 	EntryMetaChange change = {0, InvalidBlockNumber, -1, -1.0f};
 
-	node_layout_init(&layout, meta->dim);
+	node_layout_init(&layout, meta->dim, meta->nfilters);
 	plan = entry_plan(entry_set_cached(index, meta), &layout,
 					  (Metric) meta->metric, own);
 	if (!plan.add_top && !plan.add_cell &&

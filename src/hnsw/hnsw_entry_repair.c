@@ -84,7 +84,7 @@ entry_repair_create(const EntrySet *set, const HnswMeta *meta,
 	repair->nnodes = Max(nnodes, 1);
 	repair->by_norm =
 		metric_query_measure((Metric) meta->metric) == MEASURE_IP;
-	node_layout_init(&repair->layout, meta->dim);
+	node_layout_init(&repair->layout, meta->dim, meta->nfilters);
 	repair->gone_cells = palloc(sizeof(int) * (set->n + 1));
 	for (int i = 0; i < set->n; i++)
 	{

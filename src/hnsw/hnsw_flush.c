@@ -12,6 +12,7 @@
 
 #include "base/compat.h"
 #include "hnsw/hnsw_build.h"
+#include "hnsw/hnsw_keytape.h"
 
 /* Edges into a node below which no edge is taken from it. */
 #define SPARE_INDEGREE 2
@@ -324,8 +325,51 @@ flush_pages(Relation index, Arena *arena, const NodeAddr *placed, uint32 n,
 	return block;
 }
 
+/* Heap rows of the slots that go to pages. */
+static uint64
+count_rows(Arena *arena, const NodeAddr *placed, uint32 n)
+{
+	uint64		nrows = 0;
+
+	for (uint32 i = 0; i < n; i++)
+		nrows += slot_rows(&arena->base.layout,
+						   arena_slot(arena, placed[i])).n;
+	return nrows;
+}
+
+/* Write the key tape in the order of the nodes' places. */
+static void
+flush_keys(Relation index, Arena *arena, HnswMeta *meta,
+		   const NodeAddr *placed, uint32 n, const NodeAddr *places)
+{
+	uint64		nrows = count_rows(arena, placed, n);
+	KeyLayout	layout;
+
+	if (meta->nfilters == 0)
+		return;
+	key_layout_init(&layout, meta->nfilters);
+	key_tape_extend(index, PAGE_WAL_AT_END, meta,
+					(uint32) (nrows / layout.rows_per_page + 1));
+	for (uint32 i = 0; i < n; i++)
+	{
+		const GraphNode *slot = arena_slot(arena, placed[i]);
+		NodeAddr	owner = slot->kind == SLOT_POSTING ?
+			((const Posting *) slot)->owner : placed[i];
+		SlotRows	rows = slot_rows(&arena->base.layout, slot);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int r = 0; r < rows.n; r++)
+		{
+			NodeRow		row;
+
+			slot_rows_get(&rows, r, &row);
+			key_tape_add(index, PAGE_WAL_AT_END, meta, places[owner], &row);
+		}
+	}
+}
+
 /*
- * Write the graph, the entry set and the metapage of an index that has only
+ * Write the graph, the entry set, the key tape and the metapage of an index that has only
  * its metapage.  The set's addresses are translated.
  */
 void
@@ -357,6 +401,7 @@ graph_flush(Relation index, Arena *arena, EntrySet *set)
 	pfree(written);
 	flush.insert_block = flush_pages(index, arena, placed, n, places);
 	hnsw_meta_update(index, PAGE_WAL_AT_END, &meta, meta_flush, &flush);
+	flush_keys(index, arena, &meta, placed, n, places);
 	pfree(placed);
 	pfree(places);
 }

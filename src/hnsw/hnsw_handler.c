@@ -20,7 +20,10 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
+#include "hnsw/hnsw_keytape.h"
+#include "hnsw/hnsw_scan.h"
 #include "index/class_validate.h"
+#include "index/filter_plan.h"
 #include "index/index_method.h"
 
 PG_FUNCTION_INFO_V1(recsys_hnsw_handler);
@@ -68,20 +71,45 @@ hnsw_ef_construction(Relation index)
 	return options ? options->ef_construction : HNSW_DEFAULT_EF_CONSTRUCTION;
 }
 
+/* ----- cost ----- */
+
 /*
- * Cost of one visit: about half a microsecond where the page is in shared
- * buffers, some forty times an operator; and now and then a page is not.
+ * Cost of one visit: some forty operators, and a page at random, which is in
+ * shared buffers as those of the hot part of a table are.
  */
 #define VISIT_CPU_OPERATORS 40.0
-#define VISIT_MISS_RATE 0.02
+#define VISIT_PAGE_SHARE 0.02
 
 /* Scoring the entry set, in operators. */
 #define ENTRY_CPU_OPERATORS 1000.0
 
 /*
- * A scan pays for its first ef_search visits before the first row, and then
- * for its rows evenly.  At most it reads every page once.  Without ORDER BY
- * the index is of no use.
+ * Visits for the first of so many rows that are wanted, of nmatching that
+ * satisfy the filter among nrows; at most what the exact way costs beside a
+ * walk that was given up.
+ */
+static double
+scan_visits(const IndexPath *path, double wanted, double nmatching)
+{
+	double		nrows = Max(path->indexinfo->tuples, 1.0);
+	double		exact = path->indexinfo->pages;
+	int			nfilters = path->indexinfo->nkeycolumns - 1;
+
+	if (nfilters > 0 && path->indexclauses != NIL)
+	{
+		KeyLayout	layout;
+
+		key_layout_init(&layout, nfilters);
+		exact = hnsw_exact_visits(nrows / layout.rows_per_page, nmatching);
+	}
+	return Min(hnsw_graph_visits(hnsw_stage_end(wanted), nmatching / nrows),
+			   exact);
+}
+
+/*
+ * A scan pays for the stage that holds LIMIT before the first row, or for its
+ * first stage where LIMIT is not known, and then for its rows evenly.  At most
+ * it goes the exact way.  Without ORDER BY the index is of no use.
  */
 static void
 hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
@@ -92,24 +120,27 @@ hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	GenericCosts costs;
 	double		random_page_cost;
 	double		visit_cost;
-	double		nvisits;
+	double		nmatching;
 
+	filter_plan_add_clauses(root, path);
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
 	get_tablespace_page_costs(path->indexinfo->reltablespace,
 							  &random_page_cost, NULL);
 	visit_cost = VISIT_CPU_OPERATORS * cpu_operator_cost +
-		VISIT_MISS_RATE * random_page_cost;
-	nvisits = Min((double) guc_hnsw_ef_search, path->indexinfo->tuples);
+		VISIT_PAGE_SHARE * random_page_cost;
+	nmatching = Max(path->indexinfo->tuples * costs.indexSelectivity, 1.0);
 
-	*startup_cost = ENTRY_CPU_OPERATORS * cpu_operator_cost +
-		nvisits * visit_cost;
-	*total_cost = *startup_cost +
-		path->indexinfo->tuples * (cpu_index_tuple_cost + visit_cost);
+	*startup_cost = ENTRY_CPU_OPERATORS * cpu_operator_cost + visit_cost *
+		scan_visits(path, Max(root->limit_tuples, 1.0), nmatching);
+	*total_cost = ENTRY_CPU_OPERATORS * cpu_operator_cost +
+		nmatching * cpu_index_tuple_cost + visit_cost *
+		scan_visits(path, path->indexinfo->tuples, nmatching);
+	*total_cost = Max(*total_cost, *startup_cost);
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0.0;
 	*pages = path->indexinfo->pages;
-	if (path->indexorderbys == NIL)
+	if (!filter_plan_is_useful(path))
 		compat_path_forbid(path, startup_cost, total_cost);
 }
 
@@ -128,6 +159,9 @@ recsys_hnsw_handler(PG_FUNCTION_ARGS)
 	am->amsupport = METRIC_PROC;
 	am->amcanorderbyop = true;
 	am->amoptionalkey = true;
+	am->amcanmulticol = true;
+	am->amsearcharray = true;
+	am->amsearchnulls = true;
 	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL;
 	am->amkeytype = InvalidOid;
 	compat_am_can_build_parallel(am);

@@ -1,6 +1,7 @@
 /*
  * hnsw_insert.c
- *		Insert a row: find its neighbours, write its node, link it.
+ *		Insert a row: find its neighbours, write its node, link it, and add its
+ *		keys to the key tape.
  *
  * A row whose vector a node already holds is added to that node.
  */
@@ -13,6 +14,7 @@
 #include "utils/rel.h"
 
 #include "hnsw/hnsw.h"
+#include "hnsw/hnsw_keytape.h"
 
 /* What inserts into one index keep from row to row. */
 struct Inserter
@@ -21,6 +23,7 @@ struct Inserter
 	PageWal		wal;
 	HnswMeta	meta;
 	MemoryContext context;
+	FilterEncoder *filters;
 	PageStore	store;			/* these three from the first row on */
 	Linker	   *linker;
 	VectorCoder *coder;
@@ -34,10 +37,14 @@ inserter_create(Relation index, PageWal wal)
 												  "recsys_hnsw insert",
 												  ALLOCSET_DEFAULT_SIZES);
 	Inserter   *inserter = MemoryContextAllocZero(context, sizeof(Inserter));
+	MemoryContext old;
 
 	inserter->index = index;
 	inserter->wal = wal;
 	inserter->context = context;
+	old = MemoryContextSwitchTo(context);
+	inserter->filters = filter_encoder_create(index);
+	MemoryContextSwitchTo(old);
 	return inserter;
 }
 
@@ -90,7 +97,8 @@ inserter_read_meta(Inserter *inserter, const Vector *vector)
 		MetaStart	start;
 
 		coder_check_dim(inserter->index, vector->dim);
-		coder = coder_create(vector->dim, (Metric) inserter->meta.metric);
+		coder = coder_create(vector->dim, inserter->meta.nfilters,
+							 (Metric) inserter->meta.metric);
 		coder_encode(coder, vector);
 		start.dim = vector->dim;
 		start.norm = coder->own.norm;
@@ -107,35 +115,46 @@ inserter_prepare(Inserter *inserter)
 
 	page_store_init(&inserter->store, inserter->index, &inserter->meta,
 					inserter->wal);
-	inserter->coder = coder_create(inserter->meta.dim,
+	inserter->coder = coder_create(inserter->meta.dim, inserter->meta.nfilters,
 								   (Metric) inserter->meta.metric);
 	inserter->linker = linker_create(&inserter->store.base,
 									 hnsw_ef_construction(inserter->index));
 	MemoryContextSwitchTo(old);
 }
 
+/* Put the encoded vector's row into the graph; returns its node. */
+static NodeAddr
+inserter_add_row(Inserter *inserter, const NodeRow *row)
+{
+	VectorCoder *coder = inserter->coder;
+	NodeAddr	addr;
+
+	addr = linker_find(inserter->linker,
+					   entry_set_cached(inserter->index, &inserter->meta),
+					   coder->rotator->rotated, &coder->own, INVALID_NODE_ADDR);
+	if (addr != INVALID_NODE_ADDR &&
+		node_add_row(&inserter->store.base, addr, &coder->own, row))
+		return addr;
+	addr = linker_link(inserter->linker, &coder->own, INVALID_NODE_ADDR, row);
+	entry_offer(inserter->index, &inserter->meta, inserter->wal, addr,
+				&coder->own);
+	return addr;
+}
+
 /* Insert one row.  The caller holds the insert lock in share mode. */
 void
-inserter_insert(Inserter *inserter, const Vector *vector, ItemPointer tid)
+inserter_insert(Inserter *inserter, const Vector *vector, const NodeRow *row)
 {
-	VectorCoder *coder;
 	NodeAddr	addr;
 
 	inserter_read_meta(inserter, vector);
 	if (inserter->linker == NULL)
 		inserter_prepare(inserter);
 	inserter->store.base.radius2 = inserter->meta.radius2;
-	coder = inserter->coder;
-	coder_encode(coder, vector);
-	addr = linker_find(inserter->linker,
-					   entry_set_cached(inserter->index, &inserter->meta),
-					   coder->rotator->rotated, &coder->own, INVALID_NODE_ADDR);
-	if (addr != INVALID_NODE_ADDR &&
-		node_add_tid(&inserter->store.base, addr, &coder->own, tid))
-		return;
-	addr = linker_link(inserter->linker, &coder->own, INVALID_NODE_ADDR, tid);
-	entry_offer(inserter->index, &inserter->meta, inserter->wal, addr,
-				&coder->own);
+	coder_encode(inserter->coder, vector);
+	addr = inserter_add_row(inserter, row);
+	if (inserter->meta.nfilters > 0)
+		key_tape_add(inserter->index, inserter->wal, &inserter->meta, addr, row);
 }
 
 /* The access method's insert: the inserter lives as long as the statement. */
@@ -146,6 +165,7 @@ hnsw_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 {
 	Inserter   *inserter = index_info->ii_AmCache;
 	Vector	   *vector;
+	NodeRow		row;
 
 	if (isnull[0])
 		return false;
@@ -158,8 +178,10 @@ hnsw_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		MemoryContextSwitchTo(old);
 	}
 	vector = DatumGetVector(values[0]);
+	row.tid = *tid;
+	filter_encode(inserter->filters, values, isnull, &row.keys);
 	LockPage(index, HNSW_INSERT_LOCK_PAGE, ShareLock);
-	inserter_insert(inserter, vector, tid);
+	inserter_insert(inserter, vector, &row);
 	if (inserter->linker != NULL)
 		page_store_close(&inserter->store);
 	UnlockPage(index, HNSW_INSERT_LOCK_PAGE, ShareLock);

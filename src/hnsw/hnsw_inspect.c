@@ -35,7 +35,8 @@ inspection_read_meta(Inspection *inspection)
 	/* again: whatever the metapage names is there by now */
 	inspection->nblocks = RelationGetNumberOfBlocks(index);
 	if (inspection->meta.dim > 0)
-		node_layout_init(&inspection->layout, inspection->meta.dim);
+		node_layout_init(&inspection->layout, inspection->meta.dim,
+						 inspection->meta.nfilters);
 }
 
 void
@@ -78,8 +79,10 @@ inspection_read_page(Inspection *inspection, BlockNumber block)
 	if (block == HNSW_META_BLOCK || !page_is_zero(page))
 	{
 		kind = block == HNSW_META_BLOCK ? HNSW_PAGE_META : HNSW_PAGE_NODES;
-		if (kind == HNSW_PAGE_NODES && page_tag(page)->kind == HNSW_PAGE_ENTRY)
-			kind = HNSW_PAGE_ENTRY;
+		if (kind == HNSW_PAGE_NODES &&
+			(page_tag(page)->kind == HNSW_PAGE_ENTRY ||
+			 page_tag(page)->kind == HNSW_PAGE_KEYS))
+			kind = page_tag(page)->kind;
 		page_check(index, buffer, hnsw_tag(kind));
 	}
 	memcpy(inspection->page.data, page, BLCKSZ);

@@ -576,7 +576,7 @@ linker_fill_lanes(const Linker *linker, GraphNode *node)
 /* Write the node itself; returns its address. */
 static NodeAddr
 linker_write(Linker *linker, const OwnVector *own, NodeAddr self,
-			 ItemPointer tid)
+			 const NodeRow *row)
 {
 	GraphStore *store = linker->store;
 	GraphNode  *node;
@@ -587,8 +587,7 @@ linker_write(Linker *linker, const OwnVector *own, NodeAddr self,
 	{
 		node = store->ops->alloc(store, &self);
 		node_init(&store->layout, node, own);
-		node->ntids = 1;
-		node->tids[0] = *tid;
+		slot_rows_add(&store->layout, node, row);
 	}
 	linker_fill_lanes(linker, node);
 	/* readers of an arena hold no lock: edges first */
@@ -627,12 +626,12 @@ linker_link_all_back(Linker *linker, uint32 child)
 
 NodeAddr
 linker_link(Linker *linker, const OwnVector *own, NodeAddr self,
-			ItemPointer tid)
+			const NodeRow *row)
 {
 	uint32		child;
 	int			nback;
 
-	self = linker_write(linker, own, self, tid);
+	self = linker_write(linker, own, self, row);
 	child = linker_know_self(linker, own, self);
 	nback = linker_link_all_back(linker, child);
 	/* a node to which no edge leads could never be found */
@@ -819,25 +818,9 @@ linker_repair(Linker *linker, const EntrySet *set, const NodeEdges *edges)
 
 /* ----- several heap rows of one vector ----- */
 
-/* Add a heap row to an open node or posting, if it has room. */
-static bool
-slot_append_tid(const NodeLayout *layout, GraphNode *slot, ItemPointer tid)
-{
-	Posting    *posting = (Posting *) slot;
-
-	if (slot->kind == SLOT_NODE && slot->ntids < NODE_INLINE_TIDS)
-		slot->tids[slot->ntids++] = *tid;
-	else if (slot->kind == SLOT_POSTING &&
-			 posting->ntids < layout->posting_tids)
-		posting->tids[posting->ntids++] = *tid;
-	else
-		return false;
-	return true;
-}
-
 /* Make a posting of one heap row of a node, followed by next. */
 static NodeAddr
-posting_create(GraphStore *store, NodeAddr owner, ItemPointer tid,
+posting_create(GraphStore *store, NodeAddr owner, const NodeRow *row,
 			   NodeAddr next)
 {
 	NodeAddr	addr;
@@ -847,8 +830,7 @@ posting_create(GraphStore *store, NodeAddr owner, ItemPointer tid,
 	posting->kind = SLOT_POSTING;
 	posting->next = next;
 	posting->owner = owner;
-	posting->ntids = 1;
-	posting->tids[0] = *tid;
+	slot_rows_add(&store->layout, (GraphNode *) posting, row);
 	store->ops->edit_end(store, true);
 	return addr;
 }
@@ -868,14 +850,14 @@ posting_free(GraphStore *store, NodeAddr addr)
  * which is written before the node points to it.
  */
 bool
-node_add_tid(GraphStore *store, NodeAddr addr, const OwnVector *own,
-			 ItemPointer tid)
+node_add_row(GraphStore *store, NodeAddr addr, const OwnVector *own,
+			 const NodeRow *row)
 {
 	for (;;)
 	{
 		GraphNode  *node = store->ops->edit(store, addr);
 		bool		same = node_holds(&store->layout, node, own);
-		bool		done = same && slot_append_tid(&store->layout, node, tid);
+		bool		done = same && slot_rows_add(&store->layout, node, row);
 		NodeAddr	newest = node->posting;
 		NodeAddr	added;
 
@@ -885,12 +867,13 @@ node_add_tid(GraphStore *store, NodeAddr addr, const OwnVector *own,
 		if (newest != INVALID_NODE_ADDR)
 		{
 			node = store->ops->edit(store, newest);
-			done = slot_append_tid(&store->layout, node, tid);
+			done = node->kind == SLOT_POSTING &&
+				slot_rows_add(&store->layout, node, row);
 			store->ops->edit_end(store, done);
 			if (done)
 				return true;
 		}
-		added = posting_create(store, addr, tid, newest);
+		added = posting_create(store, addr, row, newest);
 		node = store->ops->edit(store, addr);
 		done = node->kind == SLOT_NODE && node->posting == newest;
 		if (done)

@@ -6,6 +6,7 @@
 #define RECSYS_HNSW_LINK_H
 
 #include "hnsw/hnsw_entry.h"
+#include "hnsw/hnsw_rows.h"
 
 /* A group of a node's lanes whose edges are chosen by one measure. */
 typedef struct EdgeList
@@ -39,10 +40,10 @@ extern void linker_chosen(const Linker *linker, NodeAddr addrs[NODE_DEGREE]);
 /*
  * Give a node the edges that linker_find has prepared, and its neighbours
  * their edges back.  With self = INVALID_NODE_ADDR the node is made first,
- * with one heap row.  Returns its address.
+ * with a heap row.  Returns its address.
  */
 extern NodeAddr linker_link(Linker *linker, const OwnVector *own,
-							NodeAddr self, ItemPointer tid);
+							NodeAddr self, const NodeRow *row);
 
 /* A node and its edges, as they were when it was read. */
 typedef struct NodeEdges
@@ -65,7 +66,7 @@ extern void linker_repair(Linker *linker, const EntrySet *set,
 						  const NodeEdges *edges);
 
 /* Add a heap row to a node; false where it cannot take any. */
-extern bool node_add_tid(GraphStore *store, NodeAddr addr,
-						 const OwnVector *own, ItemPointer tid);
+extern bool node_add_row(GraphStore *store, NodeAddr addr,
+						 const OwnVector *own, const NodeRow *row);
 
 #endif							/* RECSYS_HNSW_LINK_H */

@@ -10,6 +10,7 @@
 
 #include "base/compat.h"
 #include "hnsw/hnsw_meta.h"
+#include "index/filter_key.h"
 
 static HnswMeta *
 meta_of_page(Page page)
@@ -28,6 +29,8 @@ hnsw_meta_create(Relation index, ForkNumber fork)
 	Buffer		buffer = compat_extend_relation(index, fork);
 	Page		page = BufferGetPage(buffer);
 	HnswMeta   *meta;
+	int			nfilters = filter_columns(index);
+	Metric		metric = metric_of_index(index);
 
 	if (BufferGetBlockNumber(buffer) != HNSW_META_BLOCK)
 		elog(ERROR, "index \"%s\" already has pages",
@@ -36,7 +39,8 @@ hnsw_meta_create(Relation index, ForkNumber fork)
 	page_format(page, hnsw_tag(HNSW_PAGE_META));
 	meta = meta_of_page(page);
 	memset(meta, 0, sizeof(HnswMeta));
-	meta->metric = metric_of_index(index);
+	meta->metric = metric;
+	meta->nfilters = nfilters;
 	meta->unit = 1.0f;
 	meta->insert_block = InvalidBlockNumber;
 	MarkBufferDirty(buffer);
@@ -44,6 +48,16 @@ hnsw_meta_create(Relation index, ForkNumber fork)
 		log_newpage_buffer(buffer, true);
 	END_CRIT_SECTION();
 	UnlockReleaseBuffer(buffer);
+}
+
+/* Whether the numbers can be those of an index. */
+static bool
+meta_is_valid(const HnswMeta *meta)
+{
+	return meta->dim >= 0 && meta->dim <= NODE_MAX_DIM &&
+		meta->nentry_blocks >= 0 && meta->nentry_blocks <= ENTRY_MAX_BLOCKS &&
+		meta->nentries >= 0 && meta->nentries <= ENTRY_MAX &&
+		meta->nkey_runs >= 0 && meta->nkey_runs <= KEY_MAX_RUNS;
 }
 
 /* Copy the metapage. */
@@ -56,9 +70,8 @@ hnsw_meta_read(Relation index, HnswMeta *meta)
 	page_check(index, buffer, hnsw_tag(HNSW_PAGE_META));
 	*meta = *meta_of_page(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
-	if (meta->dim < 0 || meta->dim > NODE_MAX_DIM ||
-		meta->nentry_blocks < 0 || meta->nentry_blocks > ENTRY_MAX_BLOCKS ||
-		meta->nentries < 0 || meta->nentries > ENTRY_MAX)
+	if (!meta_is_valid(meta) ||
+		meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
 				 errmsg("index \"%s\" has an invalid metapage",

@@ -15,12 +15,22 @@ typedef enum HnswPageKind
 {
 	HNSW_PAGE_META = 1,
 	HNSW_PAGE_ENTRY = 2,
-	HNSW_PAGE_NODES = 3
+	HNSW_PAGE_NODES = 3,
+	HNSW_PAGE_KEYS = 4			/* see hnsw_keytape.h */
 } HnswPageKind;
 
 /* Pages that the entry set may take, and entries; see hnsw_entry.h. */
 #define ENTRY_MAX_BLOCKS 128
 #define ENTRY_MAX 1024
+
+/* A run of pages of the key tape. */
+typedef struct KeyRun
+{
+	BlockNumber first;
+	uint32		n;
+} KeyRun;
+
+#define KEY_MAX_RUNS 256
 
 /*
  * The metapage's content.  dim is 0 until the first vector is known: the
@@ -37,6 +47,10 @@ typedef struct HnswMeta
 	int32		nentry_blocks;
 	BlockNumber insert_block;	/* last page of nodes, or InvalidBlockNumber */
 	BlockNumber entry_blocks[ENTRY_MAX_BLOCKS];
+	int32		nfilters;		/* filter columns; must agree with the index */
+	int32		nkey_runs;		/* in use, see hnsw_keytape.h */
+	uint32		key_fill;		/* page of the key tape that inserts go to */
+	KeyRun		key_runs[KEY_MAX_RUNS];
 } HnswMeta;
 
 StaticAssertDecl(sizeof(HnswMeta) <= PAGE_CONTENT_SIZE,

@@ -10,9 +10,12 @@
  *		| FastScan codes             | code_dim / 4 x 16
  *		| own vector, coarse         | padded_dim x int8
  *		| own vector, fine           | padded_dim x int8
+ *		| keys of filter columns     | rows x columns x uint64
+ *		| which of them are NULL     | rows x uint16
  *
- * which is 1,144 bytes at up to 128 dimensions, seven nodes a page.  All
- * vectors are rotated (linalg/rotation.h) before they come here.
+ * which is 1,144 bytes at up to 128 dimensions without filter columns, seven
+ * nodes a page.  All vectors are rotated (linalg/rotation.h) before they come
+ * here.  The heap rows of a node, with their keys, are handled by hnsw_rows.h.
  *
  * The own vector is a scalar quantisation with one scale a vector, in two
  * int8 digits: scale * (coarse + fine / 254).  The graph works on the coarse
@@ -42,12 +45,16 @@
 /* Edges of a node: one FastScan block. */
 #define NODE_DEGREE FASTSCAN_LANES
 
-/* Heap rows of the same vector that fit into the node itself. */
+/*
+ * Heap rows of the same vector that fit into the node itself.  With filter
+ * columns there may be fewer, as many as take no slot from a page.
+ */
 #define NODE_INLINE_TIDS 6
 
 /*
  * Dimensions that can be indexed: the own vector takes two bytes each, and
- * what it leaves of a page must hold at least 640 code bits an edge.
+ * what it and the keys of 16 filter columns leave of a page must hold at least
+ * 640 code bits an edge.
  */
 #define NODE_MAX_DIM 2496
 
@@ -115,14 +122,16 @@ typedef struct Posting
 StaticAssertDecl(offsetof(Posting, tids) == 12,
 				 "Posting is part of the disk format");
 
-/* Sizes and offsets of a node, which follow from the dimensions alone. */
+/* Sizes and offsets of a slot: they follow from dimensions and filter columns. */
 typedef struct NodeLayout
 {
 	int			dim;			/* of the user's vectors */
+	int			nfilters;		/* filter columns */
 	int			padded_dim;		/* of rotated vectors, multiple of 64 */
 	int			code_dim;		/* code bits an edge, multiple of 64 */
 	int			slots_per_page;
-	int			posting_tids;	/* capacity of a posting */
+	int			node_tids;		/* heap rows of a node, at most */
+	int			posting_tids;	/* of a posting */
 	Size		addrs_off;
 	Size		t_off;
 	Size		f_off;
@@ -130,6 +139,8 @@ typedef struct NodeLayout
 	Size		codes_off;
 	Size		own_off;
 	Size		fine_off;
+	Size		keys_off;
+	Size		posting_keys_off;
 	Size		node_size;
 } NodeLayout;
 
@@ -145,7 +156,7 @@ typedef struct OwnVector
 
 #define OWN_FINE_STEPS 254.0f
 
-extern void node_layout_init(NodeLayout *layout, int dim);
+extern void node_layout_init(NodeLayout *layout, int dim, int nfilters);
 
 extern void node_own_encode(const NodeLayout *layout, const float *rotated,
 							OwnVector *own);

@@ -49,7 +49,7 @@ parallel_begin(HnswParallel *build, Relation heap, Relation index,
 	build->shared->parallel = true;
 	BarrierInit(&build->shared->barrier, 0);
 	build->arena = shm_toc_allocate(toc, arena_shared_size(memory));
-	arena_shared_init(build->arena, metric_of_index(index), memory);
+	arena_shared_init(build->arena, index, memory);
 	build->area = dsa_create(build->arena->tranche_id);
 	build->shared->area = dsa_get_handle(build->area);
 	shm_toc_insert(toc, KEY_BUILD, build->shared);

@@ -8,16 +8,17 @@
  * large.  Visited rows wait in a heap ordered by a lower bound of their
  * distance; the executor computes the true one and makes the order exact.
  *
- * Once the visits wanted reach the number of pages, walking the graph is
- * dearer than reading all pages in turn, so the rest is swept: read whole and
- * exactly.  A sweep also finds nodes to which no edge leads.  Thus a scan
- * never ends before it has returned every row.
+ * Once the visits wanted cost more than the exact way (hnsw_exact.c), the scan
+ * goes that way and has all rows, those of nodes to which no edge leads too.
+ * Thus a scan never ends before it has returned every row, and never costs
+ * more than about twice the exact way.
+ *
+ * With a filter, only visits of nodes that have a row that satisfies it count.
  *
  * Rows found too late for the order come last (found_rows.h).
  */
 #include "postgres.h"
 
-#include "access/relscan.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
@@ -26,7 +27,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
-#include "index/found_rows.h"
+#include "hnsw/hnsw_scan.h"
 #include "index/rotator.h"
 #include "index/scan_report.h"
 
@@ -58,27 +59,8 @@
 /* Rows that ef_search pays for. */
 #define ROWS_INCLUDED 4.0
 
-typedef struct HnswScan
-{
-	ScanTally	past;			/* first, see IndexMethod; outlives a rescan */
-	MemoryContext context;		/* reset by each rescan */
-	bool		started;
-	bool		swept;
-	bool		empty;			/* no row has ever been inserted */
-	bool		null_query;
-	HnswMeta	meta;
-	PageStore	store;
-	BlockNumber nblocks;
-	double		query_norm;
-	GraphQuery *query;
-	GraphSearch *search;
-	EntryPoint *entries;		/* that have not been entered from */
-	int			nentries;
-	FoundRows	found;
-	int64		nreturned;
-	double		stage_rows;		/* rows up to the end of this stage */
-	double		wanted;			/* visits that it makes */
-} HnswScan;
+/* Visits that the estimate of a filter's selectivity counts for. */
+#define PRIOR_VISITS 50.0
 
 /* ----- begin and end ----- */
 
@@ -109,12 +91,16 @@ hnsw_scan_report(IndexScanDesc scan, ScanReport *report)
 
 	scan_report_init(report);
 	report->counts[ROWS_RETURNED] = so->nreturned;
-	report->counts[ENTRIES_VISITED] = 0;
+	report->counts[ENTRIES_VISITED] = so->nread;
 	if (so->search != NULL)
 	{
-		report->strategy = so->swept ? SCAN_EXACT : SCAN_GRAPH;
-		report->counts[ENTRIES_VISITED] = graph_search_nvisited(so->search);
+		report->strategy = SCAN_GRAPH;
+		report->counts[ENTRIES_VISITED] += graph_search_nvisited(so->search);
 	}
+	if (so->exact)
+		report->strategy = SCAN_EXACT;
+	if (so->filter != NULL)
+		report->counts[ENTRIES_FILTERED] = so->nfiltered;
 	return so->started;
 }
 
@@ -144,6 +130,8 @@ hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 	memset(so, 0, sizeof(HnswScan));
 	so->context = context;
 	so->past = past;
+	if (keys && nkeys > 0)
+		memmove(scan->keyData, keys, nkeys * sizeof(ScanKeyData));
 	if (orderbys && norderbys > 0)
 		memmove(scan->orderByData, orderbys, norderbys * sizeof(ScanKeyData));
 }
@@ -178,7 +166,40 @@ scan_set_query(IndexScanDesc scan, HnswScan *so)
 										   DatumGetVector(key->sk_argument));
 	so->query = graph_query_create(layout);
 	graph_query_set(layout, so->store.base.unit, so->query, rotator->rotated);
+	so->query->filter = so->filter;
 }
+
+/* Begin a scan when its first row is asked for. */
+static void
+scan_start(IndexScanDesc scan, HnswScan *so)
+{
+	Relation	index = scan->indexRelation;
+
+	if (scan->numberOfOrderBys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index \"%s\" can only be scanned in the order of a distance",
+						RelationGetRelationName(index))));
+	so->started = true;
+	found_rows_init(&so->found);
+	compat_count_index_scan(scan);
+	hnsw_meta_read(index, &so->meta);
+	if (scan->numberOfKeys > 0)
+		so->filter = filter_set_create(filter_encoder_create(index),
+									   scan->keyData, scan->numberOfKeys);
+	/* no row has ever been inserted, or none can satisfy the filter */
+	so->swept = so->meta.dim == 0 || (so->filter != NULL && so->filter->never);
+	if (so->swept)
+		return;
+	/* conditions on the vector alone hold for every row */
+	if (so->filter != NULL && so->filter->n == 0)
+		so->filter = NULL;
+	page_store_init(&so->store, index, &so->meta, PAGE_WAL_GENERIC);
+	scan_set_query(scan, so);
+	exact_estimate(scan, so);
+}
+
+/* ----- the graph ----- */
 
 /* Score the entry set, and enter the graph from the best entries. */
 static void
@@ -224,37 +245,30 @@ scan_enter_all(HnswScan *so)
 	so->nentries = 0;
 }
 
-/* Begin a scan when its first row is asked for. */
+/* Add the rows of a posting that satisfy the filter. */
 static void
-scan_start(IndexScanDesc scan, HnswScan *so)
+scan_add_posting(HnswScan *so, const Posting *posting, FoundRow row)
 {
-	Relation	index = scan->indexRelation;
+	SlotRows	rows = slot_rows(&so->store.base.layout,
+								 (const GraphNode *) posting);
 
-	if (scan->numberOfOrderBys == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("index \"%s\" can only be scanned in the order of a distance",
-						RelationGetRelationName(index))));
-	so->started = true;
-	found_rows_init(&so->found);
-	compat_count_index_scan(scan);
-	hnsw_meta_read(index, &so->meta);
-	so->empty = so->meta.dim == 0;
-	if (so->empty)
-		return;
-	page_store_init(&so->store, index, &so->meta, PAGE_WAL_GENERIC);
-	so->nblocks = RelationGetNumberOfBlocks(index);
-	scan_set_query(scan, so);
-	scan_enter(scan, so);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (!slot_rows_match(&rows, i, so->filter))
+		{
+			so->nfiltered++;
+			continue;
+		}
+		row.tid = rows.tids[i];
+		found_rows_add(&so->found, row);
+	}
 }
 
-/* ----- finding rows ----- */
-
 /*
- * Add a node's heap rows to the rows found.  A posting that VACUUM has freed
- * since may be another node's by now, and so may all that follow it.
+ * A posting that VACUUM has freed since may be another node's by now, and so
+ * may all that follow it.
  */
-static void
+void
 scan_add_rows(HnswScan *so, const Visit *visit)
 {
 	const GraphNode *node = &visit->header;
@@ -265,8 +279,13 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 
 	row.key = visit->key;
 	row.bound = metric_lower_bound((Metric) so->meta.metric, &scored);
-	for (int i = 0; i < node->ntids; i++)
+	for (int i = 0; i < Min(node->ntids, store->layout.node_tids); i++)
 	{
+		if (!(visit->matching >> i & 1))
+		{
+			so->nfiltered++;
+			continue;
+		}
 		row.tid = node->tids[i];
 		found_rows_add(&so->found, row);
 	}
@@ -277,11 +296,7 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 		next = INVALID_NODE_ADDR;
 		if (posting->kind == SLOT_POSTING && posting->owner == visit->addr)
 		{
-			for (int i = 0; i < posting->ntids; i++)
-			{
-				row.tid = posting->tids[i];
-				found_rows_add(&so->found, row);
-			}
+			scan_add_posting(so, posting, row);
 			next = posting->next;
 		}
 		store->ops->read_end(store);
@@ -293,66 +308,54 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 static bool
 scan_visit(HnswScan *so)
 {
+	Size		nbefore = so->found.waiting.n;
 	Visit		visit;
 
 	if (!graph_search_step(so->search, &visit, NULL))
 		return false;
 	if (visit.header.kind == SLOT_NODE)
 		scan_add_rows(so, &visit);
+	so->nmatching += so->found.waiting.n > nbefore;
 	return true;
 }
 
-/* Copy the nodes of a page that have not been visited; returns their number. */
-static int
-sweep_page(IndexScanDesc scan, HnswScan *so, BlockNumber block, Visit *visits)
+/* ----- stages ----- */
+
+/*
+ * Visits for so many rows, where a share of the nodes visited has rows to
+ * return.
+ */
+double
+hnsw_graph_visits(double rows, double pass_rate)
 {
-	const NodeLayout *layout = &so->store.base.layout;
-	Buffer		buffer = ReadBuffer(scan->indexRelation, block);
-	Page		page = BufferGetPage(buffer);
-	int			n = 0;
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (!PageIsNew(page) && page_tag(page)->kind == HNSW_PAGE_NODES)
-		for (int slot = 0; slot < layout->slots_per_page; slot++)
-		{
-			const GraphNode *node = (const GraphNode *)
-			(page_content(page) + slot * layout->node_size);
-
-			NodeAddr	addr = node_addr(block, slot);
-			Visit	   *visit = &visits[n];
-
-			if (node->kind != SLOT_NODE ||
-				!graph_search_mark(so->search, addr))
-				continue;
-			visit->addr = addr;
-			visit->header = *node;
-			visit->ip = node->scale *
-				kernels->dot_f32_i8(so->query->x, node_own(layout, node),
-									layout->padded_dim) +
-				node_fine_ip(layout, node, so->query->x);
-			visit->key = 0.0f;
-			n++;
-		}
-	UnlockReleaseBuffer(buffer);
-	return n;
+	return guc_hnsw_ef_search +
+		VISITS_PER_ROW * (rows / Max(pass_rate, 1e-9) - ROWS_INCLUDED);
 }
 
-/* Read all nodes that have not been visited. */
-static void
-scan_sweep(IndexScanDesc scan, HnswScan *so)
+/* The rows that the stages up to that of a row promise. */
+double
+hnsw_stage_end(double rows)
 {
-	BlockNumber nblocks = RelationGetNumberOfBlocks(scan->indexRelation);
-	Visit		visits[1 << NODE_SLOT_BITS];
+	double		end = FIRST_STAGE_ROWS;
 
-	for (BlockNumber block = HNSW_META_BLOCK + 1; block < nblocks; block++)
-	{
-		int			n = sweep_page(scan, so, block, visits);
+	while (end < rows)
+		end *= STAGE_GROWTH;
+	return end;
+}
 
-		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < n; i++)
-			scan_add_rows(so, &visits[i]);
-	}
-	so->swept = true;
+/*
+ * Share of the nodes that have rows to return: what the visits so far have
+ * shown, and until then what holds of all rows.  Where a filter goes against
+ * the query, the graph leads to few such nodes.
+ */
+static double
+scan_pass_rate(const HnswScan *so)
+{
+	double		nvisited = (double) graph_search_nvisited(so->search);
+
+	return so->filter == NULL ? 1.0 :
+		(so->nmatching + PRIOR_VISITS * so->pass_rate) /
+		(nvisited + PRIOR_VISITS);
 }
 
 /*
@@ -365,48 +368,57 @@ scan_row_is_ready(HnswScan *so)
 {
 	const FoundRow *first = found_rows_first(&so->found);
 	double		nvisited = (double) graph_search_nvisited(so->search);
+	double		wanted = hnsw_graph_visits(so->stage_rows, scan_pass_rate(so));
 
-	return first != NULL && nvisited >= so->wanted &&
-		(nvisited >= PATIENCE * so->wanted ||
+	return first != NULL && nvisited >= wanted &&
+		(nvisited >= PATIENCE * wanted ||
 		 first->key <= graph_search_frontier(so->search));
 }
 
-/* Begin the next stage when the rows of the last have been returned. */
-static void
-scan_next_stage(HnswScan *so)
+/*
+ * Begin the next stage when the rows of the last have been returned.  False
+ * where its visits would cost more than the exact way.
+ */
+static bool
+scan_next_stage(IndexScanDesc scan, HnswScan *so)
 {
 	/* a late row has its rank, or the visits would fall behind */
 	int64		rank = so->nreturned + found_rows_nlate(&so->found);
 
 	if (rank < so->stage_rows)
-		return;
-	if (so->stage_rows == 0.0)
-		so->stage_rows = FIRST_STAGE_ROWS;
+		return true;
+	so->stage_rows = so->stage_rows == 0.0 ? FIRST_STAGE_ROWS :
+		so->stage_rows * STAGE_GROWTH;
+	if (hnsw_graph_visits(so->stage_rows, so->search == NULL ? so->pass_rate :
+						  scan_pass_rate(so)) >= so->exact_visits)
+		return false;
+	if (so->search == NULL)
+		scan_enter(scan, so);
 	else
-	{
-		so->stage_rows *= STAGE_GROWTH;
 		scan_enter_all(so);
-	}
-	so->wanted = guc_hnsw_ef_search +
-		VISITS_PER_ROW * (so->stage_rows - ROWS_INCLUDED);
+	return true;
 }
 
-/* Find what the next row needs: visit nodes, or sweep. */
+/*
+ * Find what the next row needs: visit nodes, but not at a higher cost than
+ * that of the exact way.
+ */
 static void
 scan_advance(IndexScanDesc scan, HnswScan *so)
 {
+	bool		walk;
+
 	if (so->swept)
 		return;
-	scan_next_stage(so);
-	while (so->wanted < so->nblocks)
+	walk = scan_next_stage(scan, so);
+	while (walk)
 	{
 		if (scan_row_is_ready(so))
 			return;
-		if (graph_search_nvisited(so->search) >= so->nblocks ||
-			!scan_visit(so))
-			break;
+		walk = graph_search_nvisited(so->search) < so->exact_visits &&
+			scan_visit(so);
 	}
-	scan_sweep(scan, so);
+	exact_find(scan, so);
 }
 
 /*
@@ -435,7 +447,7 @@ hnsw_get_tuple(IndexScanDesc scan, ScanDirection dir)
 	Assert(ScanDirectionIsForward(dir));
 	if (!so->started)
 		scan_start(scan, so);
-	found = !so->empty && scan_next(scan, so, &row);
+	found = scan_next(scan, so, &row);
 	MemoryContextSwitchTo(old);
 	if (!found)
 	{
@@ -444,7 +456,7 @@ hnsw_get_tuple(IndexScanDesc scan, ScanDirection dir)
 	}
 	so->nreturned++;
 	scan->xs_heaptid = row.tid;
-	scan->xs_recheck = false;
+	scan->xs_recheck = so->filter != NULL && so->filter->recheck;
 	scan->xs_recheckorderby = !so->null_query;
 	scan->xs_orderbyvals[0] = Float8GetDatum(row.bound);
 	scan->xs_orderbynulls[0] = so->null_query;

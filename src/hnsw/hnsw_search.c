@@ -532,25 +532,30 @@ graph_search_enter(GraphSearch *search, NodeAddr addr, float ip, float norm)
 	pool_estimate(search, addr, key, EXACT_WEIGHT);
 }
 
-/*
- * Count a node as visited that the caller has read by other means.  Returns
- * false where it already was.  No step may follow.
- */
+/* Whether a step has visited a node. */
 bool
-graph_search_mark(GraphSearch *search, NodeAddr addr)
+graph_search_has_visited(const GraphSearch *search, NodeAddr addr)
 {
-	HashSlot   *slot = hash_slot(search, addr);
-	Candidate  *c;
+	const HashSlot *slot = hash_slot(search, addr);
 
-	if (slot->addr == INVALID_NODE_ADDR)
-		c = pool_add(search, addr, slot);
-	else
-		c = &search->candidates[slot->candidate];
-	if (c->place == PLACE_VISITED)
-		return false;
-	c->place = PLACE_VISITED;
-	search->nvisited++;
-	return true;
+	return slot->addr == addr &&
+		search->candidates[slot->candidate].place == PLACE_VISITED;
+}
+
+/* The heap rows in an open node that satisfy a filter, a bit each. */
+static uint32
+matching_rows(const NodeLayout *layout, const GraphNode *node,
+			  const FilterSet *filter)
+{
+	SlotRows	rows;
+	uint32		matching = 0;
+
+	if (filter == NULL)
+		return PG_UINT32_MAX;
+	rows = slot_rows(layout, node);
+	for (int i = 0; i < rows.n; i++)
+		matching |= (uint32) slot_rows_match(&rows, i, filter) << i;
+	return matching;
 }
 
 /*
@@ -637,6 +642,7 @@ graph_search_step(GraphSearch *search, Visit *visit, int8 *own)
 		visit->ip += node_fine_ip(layout, node, search->query->x);
 	else
 		memcpy(own, node_own(layout, node), layout->padded_dim);
+	visit->matching = matching_rows(layout, node, search->query->filter);
 	score_edges(search, node, coarse, &edges);
 	store->ops->read_end(store);
 

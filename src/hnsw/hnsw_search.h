@@ -5,6 +5,7 @@
 #ifndef RECSYS_HNSW_SEARCH_H
 #define RECSYS_HNSW_SEARCH_H
 
+#include "hnsw/hnsw_rows.h"
 #include "hnsw/hnsw_store.h"
 
 /*
@@ -16,6 +17,7 @@ typedef struct GraphQuery
 	float		norm2;
 	uint8	   *lut;			/* FastScan table, code_dim / 4 x 16 */
 	EdgeScale	scale;			/* delta and bias of the table */
+	const FilterSet *filter;	/* that rows must satisfy, or NULL */
 } GraphQuery;
 
 /* A node that the search has visited. */
@@ -23,6 +25,8 @@ typedef struct Visit
 {
 	NodeAddr	addr;
 	GraphNode	header;			/* copy */
+	uint32		matching;		/* its heap rows that satisfy the filter: a bit
+								 * each */
 	float		ip;				/* <q, own vector>, see graph_search_step */
 	float		key;			/* in the measure of the search */
 } Visit;
@@ -40,7 +44,7 @@ extern void graph_search_enter(GraphSearch *search, NodeAddr addr, float ip,
 							   float norm);
 extern bool graph_search_step(GraphSearch *search, Visit *visit, int8 *own);
 extern float graph_search_frontier(GraphSearch *search);
-extern bool graph_search_mark(GraphSearch *search, NodeAddr addr);
+extern bool graph_search_has_visited(const GraphSearch *search, NodeAddr addr);
 extern int64 graph_search_nvisited(const GraphSearch *search);
 
 /* The key of an item of length norm with inner product ip. */

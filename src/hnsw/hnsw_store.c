@@ -43,7 +43,7 @@ page_store_init(PageStore *store, Relation index, const HnswMeta *meta,
 	store->base.metric = (Metric) meta->metric;
 	store->base.unit = meta->unit;
 	store->base.radius2 = meta->radius2;
-	node_layout_init(&store->base.layout, meta->dim);
+	node_layout_init(&store->base.layout, meta->dim, meta->nfilters);
 	store->index = index;
 	store->wal = wal;
 	store->buffer = InvalidBuffer;

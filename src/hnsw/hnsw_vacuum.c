@@ -3,7 +3,7 @@
  *		VACUUM: take out dead heap rows, and give their nodes' slots back.
  *
  * Pass 1 reads all pages in order and removes dead rows from nodes and
- * postings.  A node that is left without rows becomes a tombstone: searches
+ * postings, and then from the key tape.  A node that is left without rows becomes a tombstone: searches
  * walk through it, but it is never returned and gets no new edges.  Where
  * there is none, VACUUM is done.  Else pass 2 (hnsw_repair.c) gives the
  * tombstones' neighbours other edges, and pass 3 makes the tombstones free.
@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "hnsw/hnsw_keytape.h"
 #include "hnsw/hnsw_vacuum.h"
 
 /* Zeroed memory for n things, which may be more than 1 GB. */
@@ -71,8 +72,8 @@ inserts_go_on(HnswVacuum *vac)
 /* ----- reading in order ----- */
 
 /*
- * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of entries,
- * and for one that an unfinished extension has left empty.
+ * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of entries
+ * or keys, and for one that an unfinished extension has left empty.
  */
 Buffer
 vacuum_read_page(HnswVacuum *vac, BlockNumber block, int mode)
@@ -82,7 +83,8 @@ vacuum_read_page(HnswVacuum *vac, BlockNumber block, int mode)
 	Page		page = BufferGetPage(buffer);
 
 	LockBuffer(buffer, mode);
-	if (PageIsNew(page) || page_tag(page)->kind == HNSW_PAGE_ENTRY)
+	if (PageIsNew(page) || page_tag(page)->kind == HNSW_PAGE_ENTRY ||
+		page_tag(page)->kind == HNSW_PAGE_KEYS)
 	{
 		UnlockReleaseBuffer(buffer);
 		return InvalidBuffer;
@@ -106,24 +108,29 @@ vacuum_copy_page(HnswVacuum *vac, BlockNumber block, Page copy)
 
 /* ----- pass 1: dead rows ----- */
 
-/* Take dead rows out of an array of at most max; returns how many are left. */
-static int
-tids_remove_dead(HnswVacuum *vac, ItemPointerData *tids, int n, int max)
+/*
+ * Take dead rows out of a slot that is open and counts n of them; returns
+ * whether there were any.
+ */
+static bool
+rows_remove_dead(HnswVacuum *vac, GraphNode *slot, int n)
 {
+	SlotRows	rows = slot_rows(&vac->store.base.layout, slot);
 	int			nleft = 0;
 
-	if (n > max)
+	if (n > rows.max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
 				 errmsg("index \"%s\" has a slot of %d heap rows, the limit is %d",
-						RelationGetRelationName(vac->index), n, max),
+						RelationGetRelationName(vac->index), n, rows.max),
 				 errhint("REINDEX the index.")));
 	for (int i = 0; i < n; i++)
-		if (!vac->callback(&tids[i], vac->callback_state))
-			tids[nleft++] = tids[i];
+		if (!vac->callback(&rows.tids[i], vac->callback_state))
+			slot_rows_move(&rows, nleft++, i);
+	slot_rows_set_count(slot, nleft);
 	vac->stats->tuples_removed += n - nleft;
 	vac->stats->num_index_tuples += nleft;
-	return nleft;
+	return nleft < n;
 }
 
 /* Take dead rows out of a slot that is open; returns whether it changed. */
@@ -131,16 +138,12 @@ static bool
 slot_remove_dead(HnswVacuum *vac, NodeAddr addr, GraphNode *node)
 {
 	Posting    *posting = (Posting *) node;
-	int			nbefore;
 	bool		changed = false;
 
 	switch (node->kind)
 	{
 		case SLOT_NODE:
-			nbefore = node->ntids;
-			node->ntids = tids_remove_dead(vac, node->tids, nbefore,
-										   NODE_INLINE_TIDS);
-			changed = node->ntids != nbefore;
+			changed = rows_remove_dead(vac, node, node->ntids);
 			if (node->ntids == 0 && node->posting == INVALID_NODE_ADDR)
 			{
 				node->kind = SLOT_TOMBSTONE;
@@ -148,10 +151,7 @@ slot_remove_dead(HnswVacuum *vac, NodeAddr addr, GraphNode *node)
 			}
 			break;
 		case SLOT_POSTING:
-			nbefore = posting->ntids;
-			posting->ntids = tids_remove_dead(vac, posting->tids, nbefore,
-											  vac->store.base.layout.posting_tids);
-			changed = posting->ntids != nbefore;
+			changed = rows_remove_dead(vac, node, posting->ntids);
 			if (posting->ntids == 0)
 			{
 				slot_set_add(&vac->empty, addr);
@@ -405,6 +405,7 @@ static void
 vacuum_run(HnswVacuum *vac)
 {
 	vacuum_remove_dead(vac);
+	key_tape_vacuum(vac->info, &vac->meta, vac->callback, vac->callback_state);
 	if (vac->nempty > 0)
 		vacuum_remove_postings(vac);
 	if (vac->ngone > 0)

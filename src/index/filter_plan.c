@@ -167,3 +167,19 @@ filter_plan_add_clauses(PlannerInfo *root, IndexPath *path)
 }
 
 #endif
+
+bool
+filter_plan_is_useful(const IndexPath *path)
+{
+	ListCell   *cell;
+
+	foreach(cell, path->indexclauses)
+	{
+		const IndexClause *clause = lfirst_node(IndexClause, cell);
+
+		if (clause->indexcol == 0 && IsA(clause->rinfo->clause, NullTest) &&
+			castNode(NullTest, clause->rinfo->clause)->nulltesttype == IS_NULL)
+			return false;
+	}
+	return path->indexorderbys != NIL;
+}

@@ -13,4 +13,10 @@
  */
 extern void filter_plan_add_clauses(PlannerInfo *root, IndexPath *path);
 
+/*
+ * Whether a path can be scanned: in the order of a distance, and not for rows
+ * whose vector is NULL, which the index lacks.
+ */
+extern bool filter_plan_is_useful(const IndexPath *path);
+
 #endif							/* RECSYS_FILTER_PLAN_H */

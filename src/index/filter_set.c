@@ -287,3 +287,22 @@ filter_set_block(const FilterSet *set, uint8 *block, uint32 mask)
 	}
 	return mask;
 }
+
+bool
+filter_set_row(const FilterSet *set, const uint64 *keys, uint32 nulls)
+{
+	for (int i = 0; i < set->n; i++)
+	{
+		const FilterCondition *condition = &set->conditions[i];
+		bool		is_null = nulls >> condition->column & 1;
+		uint64		key = keys[condition->column];
+
+		if (is_null != (condition->test == FILTER_IS_NULL))
+			return false;
+		if (condition->test == FILTER_IN_RANGES && !ranges_have(condition, key))
+			return false;
+		if (condition->test == FILTER_HAS_TAGS && !tags_have(condition, key))
+			return false;
+	}
+	return true;
+}

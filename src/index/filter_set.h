@@ -47,6 +47,10 @@ typedef struct FilterSet
 extern FilterSet *filter_set_create(FilterEncoder *encoder,
 									const ScanKeyData *keys, int nkeys);
 
+/* Whether the keys of one row satisfy the conditions; nulls as in FilterKeys. */
+extern bool filter_set_row(const FilterSet *set, const uint64 *keys,
+						   uint32 nulls);
+
 /* Those of the lanes of a mask whose keys in a block satisfy the conditions. */
 extern uint32 filter_set_block(const FilterSet *set, uint8 *block,
 							   uint32 mask);

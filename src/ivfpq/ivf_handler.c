@@ -205,23 +205,6 @@ ivf_default_lists(double nrows)
 /* Share of page accesses that are not in shared buffers. */
 #define COST_MISS_RATE 0.02
 
-/* Whether a path looks for rows whose vector is NULL, which the index lacks. */
-static bool
-path_wants_null_vectors(const IndexPath *path)
-{
-	ListCell   *cell;
-
-	foreach(cell, path->indexclauses)
-	{
-		const IndexClause *clause = lfirst_node(IndexClause, cell);
-
-		if (clause->indexcol == 0 && IsA(clause->rinfo->clause, NullTest) &&
-			castNode(NullTest, clause->rinfo->clause)->nulltesttype == IS_NULL)
-			return true;
-	}
-	return false;
-}
-
 /*
  * A scan pays for all lists' centroids, for the codes of the first stage and
  * for its candidates before the first row, and then for its rows evenly.  With
@@ -265,7 +248,7 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0.0;
 	*pages = path->indexinfo->pages;
-	if (path->indexorderbys == NIL || path_wants_null_vectors(path))
+	if (!filter_plan_is_useful(path))
 		compat_path_forbid(path, startup_cost, total_cost);
 }
 

@@ -1,0 +1,195 @@
+/*
+ * hnsw_check_keys.c
+ *		check_index: the keys of filter columns, in nodes and on the key tape.
+ *
+ * What both say of each heap row is collected and sorted by TID.  For a row
+ * that the snapshot sees both must be there, of the same node, and be the keys
+ * of the row's values.  Of a dead row a crash may have left either alone.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "port/pg_bitutils.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "hnsw/hnsw_check.h"
+#include "hnsw/hnsw_keytape.h"
+
+/* ----- collecting ----- */
+
+static uint64
+keys_hash(const HnswCheck *check, const FilterKeys *keys)
+{
+	return hash_bytes_extended((const unsigned char *) keys->keys,
+							   (int) (sizeof(uint64) * check->inspection.meta.nfilters),
+							   keys->nulls);
+}
+
+static void
+key_list_add(KeyList *list, IndexedKeys row)
+{
+	if (list->n == list->max)
+	{
+		list->max = Max(list->max * 2, 1024);
+		list->rows = list->rows == NULL ?
+			palloc(sizeof(IndexedKeys) * list->max) :
+			repalloc_huge(list->rows, mul_size(sizeof(IndexedKeys), list->max));
+	}
+	list->rows[list->n++] = row;
+}
+
+void
+check_keys_of_slot(HnswCheck *check, NodeAddr node, const GraphNode *slot)
+{
+	SlotRows	rows = slot_rows(&check->inspection.layout, slot);
+	NodeRow		row;
+
+	if (rows.nfilters == 0)
+		return;
+	for (int i = 0; i < rows.n; i++)
+	{
+		slot_rows_get(&rows, i, &row);
+		key_list_add(&check->node_keys, (IndexedKeys)
+					 {
+						 row.tid, node, keys_hash(check, &row.keys), {0}
+					 });
+	}
+}
+
+/* Collect a row of the page of the tape read last. */
+static void
+check_tape_row(HnswCheck *check, const KeyLayout *layout, IndexPlace at)
+{
+	uint8	   *block = key_page_block(layout, check->inspection.page.data,
+									   at.slot / FASTSCAN_LANES);
+	int			lane = at.slot % FASTSCAN_LANES;
+	IndexedKeys row = {.place = at};
+	FilterKeys	keys;
+
+	row.addr = key_block_addrs(layout, block)[lane];
+	row.tid = key_block_tids(layout, block)[lane];
+	if (!inspection_holds(&check->inspection, row.addr))
+	{
+		index_check_standby(&check->base);
+		index_check_fault(&check->base, at, "it leads to block %u slot %d, which does not exist",
+				   node_addr_block(row.addr), node_addr_slot(row.addr));
+	}
+	filter_block_get(block, layout->nfilters, lane, &keys);
+	row.hash = keys_hash(check, &keys);
+	key_list_add(&check->tape_keys, row);
+}
+
+static void
+check_tape_page(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
+{
+	const KeyPage *page;
+
+	if (block >= check->inspection.nblocks ||
+		inspection_read_page(&check->inspection, block) != HNSW_PAGE_KEYS)
+		index_check_fault(&check->base, ((IndexPlace)
+						   {
+							   block, 0
+						   }), "it is no page of filter keys");
+	page = key_page(check->inspection.page.data);
+	for (int i = 0; i < KEY_PAGE_MAX_BLOCKS; i++)
+	{
+		uint32		live = page->live[i];
+
+		for (; live != 0; live &= live - 1)
+		{
+			IndexPlace	at = {block, i * FASTSCAN_LANES +
+			pg_rightmost_one_pos32(live)};
+
+			if (i >= layout->blocks_per_page)
+				index_check_fault(&check->base, at, "a page of filter keys has no such row");
+			check_tape_row(check, layout, at);
+		}
+	}
+}
+
+static int
+compare_keys(const void *a, const void *b, void *arg)
+{
+	return ItemPointerCompare((ItemPointer) &((const IndexedKeys *) a)->tid,
+							  (ItemPointer) &((const IndexedKeys *) b)->tid);
+}
+
+void
+check_keys_of_tape(HnswCheck *check)
+{
+	const HnswMeta *meta = &check->inspection.meta;
+	KeyList    *tape = &check->tape_keys;
+	KeyLayout	layout;
+
+	if (meta->nfilters == 0)
+		return;
+	check->filters = filter_encoder_create(check->inspection.access.index);
+	key_layout_init(&layout, meta->nfilters);
+	for (int i = 0; i < meta->nkey_runs; i++)
+		for (uint32 j = 0; j < meta->key_runs[i].n; j++)
+			check_tape_page(check, &layout, meta->key_runs[i].first + j);
+	if (check->node_keys.n > 0)
+		qsort_interruptible(check->node_keys.rows, check->node_keys.n,
+							sizeof(IndexedKeys), compare_keys, NULL);
+	if (tape->n > 0)
+		qsort_interruptible(tape->rows, tape->n, sizeof(IndexedKeys),
+							compare_keys, NULL);
+	for (Size i = 1; i < tape->n; i++)
+	{
+		const IndexedKeys *row = &tape->rows[i];
+
+		if (!ItemPointerEquals((ItemPointer) &row->tid,
+							   (ItemPointer) &row[-1].tid))
+			continue;
+		index_check_standby(&check->base);
+		index_check_fault(&check->base, row->place,
+				   "it holds the filter keys of heap row (%u,%u), as does block %u slot %d",
+				   ItemPointerGetBlockNumber(&row->tid),
+				   ItemPointerGetOffsetNumber(&row->tid),
+				   row[-1].place.block, row[-1].place.slot);
+	}
+}
+
+/* ----- rows of the table ----- */
+
+static const IndexedKeys *
+key_list_find(const KeyList *list, ItemPointer tid)
+{
+	IndexedKeys key = {.tid = *tid};
+
+	return list->n == 0 ? NULL :
+		bsearch_arg(&key, list->rows, list->n, sizeof(IndexedKeys),
+					compare_keys, NULL);
+}
+
+void
+check_keys_of_row(HnswCheck *check, const CheckedRow *row)
+{
+	NodeAddr	addr = node_addr(row->holder.block, row->holder.slot);
+	const IndexedKeys *in_node;
+	const IndexedKeys *on_tape;
+	FilterKeys	keys;
+	uint64		hash;
+	const char *what;
+
+	if (check->filters == NULL)
+		return;
+	filter_encode(check->filters, row->values, row->isnull, &keys);
+	hash = keys_hash(check, &keys);
+	in_node = key_list_find(&check->node_keys, row->tid);
+	on_tape = key_list_find(&check->tape_keys, row->tid);
+	if (in_node == NULL || in_node->hash != hash)
+		what = "it holds other filter keys than heap row (%u,%u)";
+	else if (on_tape == NULL)
+		what = "the key tape lacks its heap row (%u,%u)";
+	else if (on_tape->addr != addr)
+		what = "the key tape has its heap row (%u,%u) in another node";
+	else if (on_tape->hash != hash)
+		what = "the key tape holds other filter keys than its heap row (%u,%u)";
+	else
+		return;
+	index_check_standby(&check->base);
+	check_fault(check, addr, what, ItemPointerGetBlockNumber(row->tid),
+				ItemPointerGetOffsetNumber(row->tid));
+}

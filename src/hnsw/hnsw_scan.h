@@ -1,0 +1,68 @@
+/*
+ * hnsw_scan.h
+ *		The state of a scan, and its two ways to the rows: the graph, and the
+ *		exact one.
+ */
+#ifndef RECSYS_HNSW_SCAN_H
+#define RECSYS_HNSW_SCAN_H
+
+#include "access/genam.h"
+#include "access/relscan.h"
+
+#include "hnsw/hnsw_entry.h"
+#include "hnsw/hnsw_search.h"
+#include "index/found_rows.h"
+#include "index/scan_report.h"
+
+typedef struct HnswScan
+{
+	ScanTally	past;			/* first, see IndexMethod; outlives a rescan */
+	MemoryContext context;		/* reset by each rescan */
+	bool		started;
+	bool		swept;			/* all rows have been found */
+	bool		exact;			/* by the exact way, at last */
+	bool		null_query;
+	HnswMeta	meta;
+	PageStore	store;
+	double		query_norm;
+	GraphQuery *query;
+	GraphSearch *search;		/* NULL until the graph is entered */
+	EntryPoint *entries;		/* that have not been entered from */
+	int			nentries;
+	FoundRows	found;
+	double		stage_rows;		/* rows up to the end of this stage */
+
+	FilterSet  *filter;			/* NULL without conditions */
+	double		pass_rate;		/* share of all rows that satisfy it, about */
+	double		exact_visits;	/* visits that cost as much as the exact way */
+
+	int64		nreturned;
+	int64		nmatching;		/* visited nodes that have rows to return */
+	int64		nread;			/* nodes read without a visit */
+	int64		nfiltered;		/* rows looked at that do not satisfy it */
+} HnswScan;
+
+/*
+ * What the exact way costs, in visits: it reads the key tape, and the nodes of
+ * the rows that satisfy the filter.
+ */
+extern double hnsw_exact_visits(double key_pages, double nmatching);
+
+/* Visits that a scan makes for so many rows, of which a share is found. */
+extern double hnsw_graph_visits(double rows, double pass_rate);
+
+/* The end of the stage in which a scan returns so many rows. */
+extern double hnsw_stage_end(double rows);
+
+/* Add the heap rows of a node that satisfy the filter to those found. */
+extern void scan_add_rows(HnswScan *so, const Visit *visit);
+
+/* hnsw_exact.c */
+
+/* Estimate pass_rate and exact_visits. */
+extern void exact_estimate(IndexScanDesc scan, HnswScan *so);
+
+/* Find all rows that have not been found. */
+extern void exact_find(IndexScanDesc scan, HnswScan *so);
+
+#endif							/* RECSYS_HNSW_SCAN_H */
