@@ -13,11 +13,15 @@
 
 #include "hnsw/hnsw_keytape.h"
 #include "hnsw/hnsw_scan.h"
+#include "index/buffer_hint.h"
 #include "index/page_stream.h"
 
 /* What a page of the key tape costs and a node read, in visits. */
 #define KEY_PAGE_VISITS 0.4
 #define EXACT_NODE_VISITS 0.4
+
+/* Matches whose nodes are prefetched. */
+#define PREFETCH_MATCHES 16
 
 double
 hnsw_exact_visits(double key_pages, double nmatching)
@@ -151,6 +155,33 @@ exact_find_on_page(HnswScan *so, Page page, BlockNumber block,
 	}
 }
 
+/*
+ * Bring what is read of the nodes of matches to the processor's caches, up to
+ * so many matches ahead of the one that is next.
+ */
+static void
+exact_prefetch(Relation index, const NodeLayout *layout,
+			   const KeyMatches *matches, Size next, Size *prefetched)
+{
+	Size		end = Min(next + PREFETCH_MATCHES, matches->n);
+
+	for (; *prefetched < end; (*prefetched)++)
+	{
+		NodeAddr	addr = matches->rows[*prefetched].addr;
+		const char *page = buffer_hint_address(index, node_addr_block(addr));
+		const char *node;
+
+		if (page == NULL)
+			continue;
+		node = page + PAGE_CONTENT_OFFSET +
+			node_addr_slot(addr) * layout->node_size;
+		__builtin_prefetch(page);
+		__builtin_prefetch(node);
+		for (Size off = layout->own_off; off < layout->keys_off; off += 64)
+			__builtin_prefetch(node + off);
+	}
+}
+
 static void
 exact_find_matching(IndexScanDesc scan, HnswScan *so)
 {
@@ -160,6 +191,7 @@ exact_find_matching(IndexScanDesc scan, HnswScan *so)
 	PageStream *stream;
 	Buffer		buffer;
 	Size		i = 0;
+	Size		prefetched = 0;
 
 	key_tape_match(index, &so->meta, so->filter, &matches);
 	matches_check(index, &matches, RelationGetNumberOfBlocks(index));
@@ -168,6 +200,7 @@ exact_find_matching(IndexScanDesc scan, HnswScan *so)
 	while ((buffer = page_stream_next(stream)) != InvalidBuffer)
 	{
 		CHECK_FOR_INTERRUPTS();
+		exact_prefetch(index, &so->store.base.layout, &matches, i, &prefetched);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page_check(index, buffer, hnsw_tag(HNSW_PAGE_NODES));
 		exact_find_on_page(so, BufferGetPage(buffer),

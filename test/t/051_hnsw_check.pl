@@ -18,6 +18,12 @@ use constant {
 	OWN => 1144 - 2 * 128,
 	PAGE_ENTRY => 2,
 	PAGE_NODES => 3,
+	PAGE_KEYS => 4,
+	META_KEYS => 544,
+	KEYED_NODE_KEYS => 1144,
+	KEYS => 56,
+	KEY_ADDRS => 56 + 264,
+	KEY_TIDS => 56 + 264 + 128,
 	SLOT_FREE => 0,
 	SLOT_NODE => 1,
 	SLOT_POSTING => 3,
@@ -91,6 +97,13 @@ sub entry
 {
 	my ($file) = @_;
 	return (blocks($file, PAGE_ENTRY))[0] * BLOCK + CONTENT;
+}
+
+# Offset of the first page of the key tape, and what is at an offset in it.
+sub tape
+{
+	my ($file, $at) = @_;
+	return (blocks($file, PAGE_KEYS))[0] * BLOCK + CONTENT + ($at // 0);
 }
 
 # ---- the faults: name, damage, what the error says
@@ -222,6 +235,58 @@ my @faults = (
 		put($f, $at, 'v', get($f, $at, 'v') + 1);
 		return qr/${\place($n->[0])}: edge $lane was made for another node/;
 	} ],
+	[ 'key_in_node', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_NODES))[2];
+		put($f, $block * BLOCK + CONTENT + KEYED_NODE_KEYS, 'V', 77);
+		return "block $block slot 0: it holds other filter keys than heap row";
+	} ],
+	[ 'key_value', sub {
+		my ($f) = @_;
+		put($f, tape($f, KEYS + 3 * 8), 'V', 77);
+		return 'the key tape holds other filter keys than its heap row';
+	} ],
+	[ 'key_null', sub {
+		my ($f) = @_;
+		put($f, tape($f, KEYS + 32 * 8), 'C', 4);
+		return 'the key tape holds other filter keys than its heap row';
+	} ],
+	[ 'key_lost', sub {
+		my ($f) = @_;
+		put($f, tape($f), 'V', 0xFFFFFF7F);
+		return 'the key tape lacks its heap row';
+	} ],
+	[ 'key_node', sub {
+		my ($f) = @_;
+		put($f, tape($f, KEY_ADDRS + 4 * 5), 'V', get($f, tape($f, KEY_ADDRS + 4 * 6), 'V'));
+		return qr/the key tape has its heap row \(\d+,\d+\) in another node/;
+	} ],
+	[ 'key_outside', sub {
+		my ($f) = @_;
+		put($f, tape($f, KEY_ADDRS + 4 * 5), 'V', 100000 * 8);
+		return 'slot 5: it leads to block 100000 slot 0, which does not exist';
+	} ],
+	[ 'key_twice', sub {
+		my ($f) = @_;
+		put($f, tape($f, KEY_TIDS + 6 * 7), 'a6',
+			substr($f->{bytes}, tape($f, KEY_TIDS + 6 * 8), 6));
+		return qr/it holds the filter keys of heap row \(\d+,\d+\), as does block \d+ slot [78]/;
+	} ],
+	[ 'key_row', sub {
+		my ($f) = @_;
+		put($f, tape($f, 4 * 13), 'V', 1);
+		return 'slot 416: a page of filter keys has no such row';
+	} ],
+	[ 'key_page', sub {
+		my ($f) = @_;
+		put($f, CONTENT + META_KEYS + 12, 'V', 1);
+		return 'block 1 slot 0: it is no page of filter keys';
+	} ],
+	[ 'key_fill', sub {
+		my ($f) = @_;
+		put($f, CONTENT + META_KEYS + 8, 'V', 1000);
+		return 'has an invalid metapage: its page for filter keys does not exist';
+	} ],
 	[ 'posting_rows', sub {
 		my ($f) = @_;
 		my $p = (slots($f, SLOT_POSTING))[0];
@@ -331,7 +396,7 @@ my @faults = (
 );
 
 $node->safe_psql('postgres', join ';', map {
-	"CREATE INDEX i_$_->[0] ON t USING recsys_hnsw (v)"
+	"CREATE INDEX i_$_->[0] ON t USING recsys_hnsw (v" . ($_->[0] =~ /^key/ ? ', id)' : ')')
 } @faults, ['whole'], ['islands']);
 is( $node->safe_psql('postgres',
 		"SELECT count(recsys.check_index(indexrelid)) FROM pg_index WHERE indrelid = 't'::regclass"),

@@ -4,4 +4,4 @@ use warnings;
 
 use IndexConcurrent;
 
-concurrent_test('recsys_hnsw');
+concurrent_test('recsys_hnsw', '', ', note, id');
