@@ -54,11 +54,8 @@ HDRS = $(wildcard src/*.h src/*/*.h)
 INSTALL_SQL = $(sort $(wildcard sql/install/*.sql))
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 
-# Tests that are the same for both access methods: see sql/index.  Those of
-# filter columns are for recsys_hnsw, too, once it has them.
-INDEX_TESTS_LEFT_OUT = $(patsubst sql/index/%,sql/hnsw_%,$(wildcard sql/index/filter*.sql))
-INDEX_TESTS = $(filter-out $(INDEX_TESTS_LEFT_OUT),$(foreach am,hnsw ivfpq,\
-	$(patsubst sql/index/%,sql/$(am)_%,$(wildcard sql/index/*.sql))))
+# Tests that are the same for both access methods: see sql/index.
+INDEX_TESTS = $(foreach am,hnsw ivfpq,$(patsubst sql/index/%,sql/$(am)_%,$(wildcard sql/index/*.sql)))
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/[a-z]*_*.sql) $(INDEX_TESTS)))
 REGRESS_OPTS = --inputdir=. --load-extension=recsys
 

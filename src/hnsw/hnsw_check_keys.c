@@ -49,11 +49,12 @@ check_keys_of_slot(HnswCheck *check, NodeAddr node, const GraphNode *slot)
 		return;
 	for (int i = 0; i < rows.n; i++)
 	{
+		IndexedKeys keys = {.addr = node};
+
 		slot_rows_get(&rows, i, &row);
-		key_list_add(&check->node_keys, (IndexedKeys)
-					 {
-						 row.tid, node, keys_hash(check, &row.keys), {0}
-					 });
+		keys.tid = row.tid;
+		keys.hash = keys_hash(check, &row.keys);
+		key_list_add(&check->node_keys, keys);
 	}
 }
 
@@ -73,7 +74,7 @@ check_tape_row(HnswCheck *check, const KeyLayout *layout, IndexPlace at)
 	{
 		index_check_standby(&check->base);
 		index_check_fault(&check->base, at, "it leads to block %u slot %d, which does not exist",
-				   node_addr_block(row.addr), node_addr_slot(row.addr));
+						  node_addr_block(row.addr), node_addr_slot(row.addr));
 	}
 	filter_block_get(block, layout->nfilters, lane, &keys);
 	row.hash = keys_hash(check, &keys);
@@ -83,14 +84,12 @@ check_tape_row(HnswCheck *check, const KeyLayout *layout, IndexPlace at)
 static void
 check_tape_page(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
 {
+	IndexPlace	at = {block, 0};
 	const KeyPage *page;
 
 	if (block >= check->inspection.nblocks ||
 		inspection_read_page(&check->inspection, block) != HNSW_PAGE_KEYS)
-		index_check_fault(&check->base, ((IndexPlace)
-						   {
-							   block, 0
-						   }), "it is no page of filter keys");
+		index_check_fault(&check->base, at, "it is no page of filter keys");
 	page = key_page(check->inspection.page.data);
 	for (int i = 0; i < KEY_PAGE_MAX_BLOCKS; i++)
 	{
@@ -98,11 +97,10 @@ check_tape_page(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
 
 		for (; live != 0; live &= live - 1)
 		{
-			IndexPlace	at = {block, i * FASTSCAN_LANES +
-			pg_rightmost_one_pos32(live)};
-
+			at.slot = i * FASTSCAN_LANES + pg_rightmost_one_pos32(live);
 			if (i >= layout->blocks_per_page)
-				index_check_fault(&check->base, at, "a page of filter keys has no such row");
+				index_check_fault(&check->base, at,
+								  "a page of filter keys has no such row");
 			check_tape_row(check, layout, at);
 		}
 	}
@@ -144,10 +142,10 @@ check_keys_of_tape(HnswCheck *check)
 			continue;
 		index_check_standby(&check->base);
 		index_check_fault(&check->base, row->place,
-				   "it holds the filter keys of heap row (%u,%u), as does block %u slot %d",
-				   ItemPointerGetBlockNumber(&row->tid),
-				   ItemPointerGetOffsetNumber(&row->tid),
-				   row[-1].place.block, row[-1].place.slot);
+						  "it holds the filter keys of heap row (%u,%u), as does block %u slot %d",
+						  ItemPointerGetBlockNumber(&row->tid),
+						  ItemPointerGetOffsetNumber(&row->tid),
+						  row[-1].place.block, row[-1].place.slot);
 	}
 }
 

@@ -354,7 +354,7 @@ flush_keys(Relation index, Arena *arena, HnswMeta *meta,
 	{
 		const GraphNode *slot = arena_slot(arena, placed[i]);
 		NodeAddr	owner = slot->kind == SLOT_POSTING ?
-			((const Posting *) slot)->owner : placed[i];
+		((const Posting *) slot)->owner : placed[i];
 		SlotRows	rows = slot_rows(&arena->base.layout, slot);
 
 		CHECK_FOR_INTERRUPTS();

@@ -68,17 +68,18 @@ static bool
 meta_add_block(HnswMeta *meta, void *arg)
 {
 	BlockNumber block = *(BlockNumber *) arg;
-	KeyRun	   *last = &meta->key_runs[meta->nkey_runs - 1];
+	KeyRun	   *end = &meta->key_runs[meta->nkey_runs];
 
-	if (meta->nkey_runs > 0 && last->first + last->n == block)
-		last->n++;
-	else if (meta->nkey_runs < KEY_MAX_RUNS)
-		meta->key_runs[meta->nkey_runs++] = (KeyRun)
+	if (meta->nkey_runs > 0 && end[-1].first + end[-1].n == block)
 	{
-		block, 1
-	};
-	else
+		end[-1].n++;
+		return true;
+	}
+	if (meta->nkey_runs == KEY_MAX_RUNS)
 		return false;
+	end->first = block;
+	end->n = 1;
+	meta->nkey_runs++;
 	return true;
 }
 

@@ -25,8 +25,8 @@ typedef struct Visit
 {
 	NodeAddr	addr;
 	GraphNode	header;			/* copy */
-	uint32		matching;		/* its heap rows that satisfy the filter: a bit
-								 * each */
+	uint32		matching;		/* its heap rows that satisfy the filter: a
+								 * bit each */
 	float		ip;				/* <q, own vector>, see graph_search_step */
 	float		key;			/* in the measure of the search */
 } Visit;
