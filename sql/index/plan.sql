@@ -118,8 +118,8 @@ BEGIN
 	startup := plan->0->'Plan'->>'Startup Cost';
 	total := plan->0->'Plan'->>'Total Cost';
 END $$;
-SELECT ten.startup > 0, ten.startup = hundred.startup, ten.total > ten.startup,
-	hundred.total - hundred.startup BETWEEN 9 * (ten.total - ten.startup) AND 11 * (ten.total - ten.startup)
+SELECT ten.startup > 0, ten.startup <= hundred.startup, ten.total > ten.startup,
+	hundred.total > ten.total
 FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') ten,
 	pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 100') hundred;
 CREATE TEMP TABLE costs AS SELECT * FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10');
