@@ -17,8 +17,8 @@
 #include "index/page_stream.h"
 
 /* What a page of the key tape costs and a node read, in visits. */
-#define KEY_PAGE_VISITS 0.4
-#define EXACT_NODE_VISITS 0.4
+#define KEY_PAGE_VISITS 0.3
+#define EXACT_NODE_VISITS 0.3
 
 /* Matches whose nodes are prefetched. */
 #define PREFETCH_MATCHES 16

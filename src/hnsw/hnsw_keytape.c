@@ -18,6 +18,7 @@
 
 #include "base/compat.h"
 #include "hnsw/hnsw_keytape.h"
+#include "index/buffer_hint.h"
 #include "index/page_stream.h"
 
 /* Share of its pages by which the tape grows, and the least number. */
@@ -328,6 +329,20 @@ key_page_match(const KeyLayout *layout, Page page, const FilterSet *filter,
 	}
 }
 
+/* Bring what is read of a page to the processor's caches, if it is in a buffer. */
+static void
+key_page_prefetch(Relation index, BlockNumber block, const KeyLayout *layout,
+				  const FilterSet *filter)
+{
+	Page		page = (Page) buffer_hint_address(index, block);
+
+	if (block == InvalidBlockNumber || page == NULL)
+		return;
+	__builtin_prefetch(page);
+	for (int i = 0; i < layout->blocks_per_page; i++)
+		filter_set_prefetch(filter, key_page_block(layout, page, i));
+}
+
 /* The pages of the tape in their order. */
 typedef struct TapeCursor
 {
@@ -372,12 +387,14 @@ key_tape_match(Relation index, const HnswMeta *meta, const FilterSet *filter,
 	PageStream *stream = page_stream_begin(index, tape_next_block, &cursor);
 	KeyLayout	layout;
 	Buffer		buffer;
+	uint32		next = 1;
 
 	memset(matches, 0, sizeof(KeyMatches));
 	key_layout_init(&layout, meta->nfilters);
 	while ((buffer = page_stream_next(stream)) != InvalidBuffer)
 	{
 		CHECK_FOR_INTERRUPTS();
+		key_page_prefetch(index, key_tape_block(meta, next++), &layout, filter);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page_check(index, buffer, hnsw_tag(HNSW_PAGE_KEYS));
 		key_page_match(&layout, BufferGetPage(buffer), filter, matches);

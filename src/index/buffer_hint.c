@@ -13,7 +13,7 @@
 #include "base/compat.h"
 #include "index/buffer_hint.h"
 
-#define HINT_BITS 14
+#define HINT_BITS 17
 
 typedef struct BufferHint
 {

@@ -288,6 +288,22 @@ filter_set_block(const FilterSet *set, uint8 *block, uint32 mask)
 	return mask;
 }
 
+void
+filter_set_prefetch(const FilterSet *set, const uint8 *block)
+{
+	for (int i = 0; i < set->n; i++)
+	{
+		int			column = set->conditions[i].column;
+		const char *keys = (const char *) filter_block_keys((uint8 *) block,
+															column);
+
+		__builtin_prefetch(filter_block_nulls((uint8 *) block, set->ncolumns,
+											  column));
+		for (Size off = 0; off < FILTER_COLUMN_BYTES; off += 64)
+			__builtin_prefetch(keys + off);
+	}
+}
+
 bool
 filter_set_row(const FilterSet *set, const uint64 *keys, uint32 nulls)
 {
