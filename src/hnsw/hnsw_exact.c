@@ -177,7 +177,7 @@ exact_prefetch(Relation index, const NodeLayout *layout,
 			node_addr_slot(addr) * layout->node_size;
 		__builtin_prefetch(page);
 		__builtin_prefetch(node);
-		for (Size off = layout->own_off; off < layout->keys_off; off += 64)
+		for (Size off = layout->own_off; off < layout->node_size; off += 64)
 			__builtin_prefetch(node + off);
 	}
 }

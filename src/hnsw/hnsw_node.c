@@ -11,65 +11,57 @@
 /* Lengths below this are taken as zero; their squares would underflow. */
 #define TINY_NORM 1e-18f
 
-/* Bytes that the keys of n heap rows take: uint64 a column, and uint16. */
+/* Where n heap rows end that begin at an offset of a slot. */
 static Size
-keys_size(int nfilters, int n)
+rows_end(Size begin, int nfilters, int n)
 {
-	return nfilters == 0 ? 0 :
-		MAXALIGN(n * (nfilters * sizeof(uint64) + sizeof(uint16)));
+	return nfilters == 0 ? begin + n * sizeof(ItemPointerData) :
+		slot_keys_offset(begin, n) + (Size) n * nfilters * sizeof(uint64);
 }
 
-/* Let a slot end with the keys of so many heap rows. */
+/* Let a node have room for so many heap rows; code_dim is known. */
 static void
 layout_set_rows(NodeLayout *layout, int n)
 {
 	layout->node_tids = n;
-	layout->node_size = layout->keys_off + keys_size(layout->nfilters, n);
+	layout->addrs_off = rows_end(offsetof(GraphNode, tids), layout->nfilters, n);
+	layout->t_off = layout->addrs_off + NODE_DEGREE * sizeof(NodeAddr);
+	layout->f_off = layout->t_off + NODE_DEGREE * sizeof(uint16);
+	layout->norms_off = layout->f_off + NODE_DEGREE * sizeof(uint16);
+	layout->codes_off = layout->norms_off + NODE_DEGREE * sizeof(uint16);
+	layout->own_off = layout->codes_off +
+		(Size) layout->code_dim * NODE_DEGREE / 8;
+	layout->fine_off = layout->own_off + layout->padded_dim;
+	layout->node_size = layout->fine_off + layout->padded_dim;
 	layout->slots_per_page = Min(PAGE_CONTENT_SIZE / layout->node_size,
 								 1 << NODE_SLOT_BITS);
 }
 
-/* As many heap rows as take no slot from a page. */
+/* Heap rows of a node: six, or as many as take no slot from a page. */
 static void
-layout_choose_rows(NodeLayout *layout)
+layout_choose_rows(NodeLayout *layout, int least)
 {
+	int			n = NODE_INLINE_TIDS;
 	int			nslots;
 
-	if (layout->nfilters == 0)
-	{
-		layout_set_rows(layout, NODE_INLINE_TIDS);
-		return;
-	}
-	layout_set_rows(layout, 1);
+	layout_set_rows(layout, least);
 	nslots = layout->slots_per_page;
-	for (int n = 2; n <= NODE_INLINE_TIDS; n++)
+	do
 	{
 		layout_set_rows(layout, n);
-		if (layout->slots_per_page == nslots)
-			continue;
-		layout_set_rows(layout, n - 1);
-		break;
-	}
+	} while (layout->slots_per_page < nslots && n-- > least);
 }
 
-/* A posting fills the slot with heap rows: TIDs, then their keys. */
+/* A posting fills the slot with heap rows. */
 static void
 layout_set_posting(NodeLayout *layout)
 {
-	Size		room = layout->node_size - offsetof(Posting, tids);
-	int			n = room / (sizeof(ItemPointerData) + keys_size(layout->nfilters, 8) / 8);
+	int			n = layout->node_size / sizeof(ItemPointerData);
 
-	for (;; n--)
-	{
-		Size		tids_end = offsetof(Posting, tids) + n * sizeof(ItemPointerData);
-
-		layout->posting_tids = n;
-		layout->posting_keys_off = MAXALIGN(tids_end);
-		if (layout->nfilters == 0 ||
-			layout->posting_keys_off + keys_size(layout->nfilters, n) <=
-			layout->node_size)
-			break;
-	}
+	while (rows_end(offsetof(Posting, tids), layout->nfilters, n) >
+		   layout->node_size)
+		n--;
+	layout->posting_tids = n;
 }
 
 /*
@@ -81,28 +73,19 @@ layout_set_posting(NodeLayout *layout)
 void
 node_layout_init(NodeLayout *layout, int dim, int nfilters)
 {
+	int			least = nfilters == 0 ? NODE_INLINE_TIDS : 1;
 	int			room;
 
 	Assert(dim >= 1 && dim <= NODE_MAX_DIM);
 	layout->dim = dim;
 	layout->nfilters = nfilters;
 	layout->padded_dim = Max(TYPEALIGN(64, dim), NODE_MIN_CODE_DIM);
-
-	layout->addrs_off = sizeof(GraphNode);
-	layout->t_off = layout->addrs_off + NODE_DEGREE * sizeof(NodeAddr);
-	layout->f_off = layout->t_off + NODE_DEGREE * sizeof(uint16);
-	layout->norms_off = layout->f_off + NODE_DEGREE * sizeof(uint16);
-	layout->codes_off = layout->norms_off + NODE_DEGREE * sizeof(uint16);
-
-	room = (int) (PAGE_CONTENT_SIZE - layout->codes_off -
-				  keys_size(nfilters, 1)) - 2 * layout->padded_dim;
+	layout->code_dim = 0;
+	layout_set_rows(layout, least);
+	room = (int) (PAGE_CONTENT_SIZE - layout->node_size);
 	layout->code_dim = Min(layout->padded_dim,
 						   room / (NODE_DEGREE / 8) / 64 * 64);
-	layout->own_off = layout->codes_off +
-		(Size) layout->code_dim * NODE_DEGREE / 8;
-	layout->fine_off = layout->own_off + layout->padded_dim;
-	layout->keys_off = layout->fine_off + layout->padded_dim;
-	layout_choose_rows(layout);
+	layout_choose_rows(layout, least);
 	layout_set_posting(layout);
 	Assert(layout->slots_per_page >= 1 && layout->posting_tids >= 1);
 }

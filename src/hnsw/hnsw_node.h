@@ -4,18 +4,18 @@
  *
  * A node is a fixed-size slot, the same in a build's memory and on a page:
  *
- *		| NodeHeader                 | 56 bytes
+ *		| GraphNode                  | 20 bytes, and the heap rows
  *		| neighbour addresses        | 32 x 4
  *		| t, f, length of neighbours | 3 x 32 x float16
  *		| FastScan codes             | code_dim / 4 x 16
  *		| own vector, coarse         | padded_dim x int8
  *		| own vector, fine           | padded_dim x int8
- *		| keys of filter columns     | rows x columns x uint64
- *		| which of them are NULL     | rows x uint16
  *
  * which is 1,144 bytes at up to 128 dimensions without filter columns, seven
- * nodes a page.  All vectors are rotated (linalg/rotation.h) before they come
- * here.  The heap rows of a node, with their keys, are handled by hnsw_rows.h.
+ * nodes a page.  The heap rows of a node are six TIDs, or with filter columns
+ * as many TIDs and keys (hnsw_rows.h) as take no slot from a page, one at
+ * least: up to five columns leave it at seven nodes.  All vectors are rotated
+ * (linalg/rotation.h) before they come here.
  *
  * The own vector is a scalar quantisation with one scale a vector, in two
  * int8 digits: scale * (coarse + fine / 254).  The graph works on the coarse
@@ -45,10 +45,7 @@
 /* Edges of a node: one FastScan block. */
 #define NODE_DEGREE FASTSCAN_LANES
 
-/*
- * Heap rows of the same vector that fit into the node itself.  With filter
- * columns there may be fewer, as many as take no slot from a page.
- */
+/* Heap rows of the same vector that fit into the node itself, at most. */
 #define NODE_INLINE_TIDS 6
 
 /*
@@ -103,7 +100,7 @@ typedef struct GraphNode
 	float		norm;			/* length of the own vector as decoded */
 	float		err;			/* at least the distance to the true vector */
 	NodeAddr	posting;		/* first posting, or INVALID_NODE_ADDR */
-	ItemPointerData tids[NODE_INLINE_TIDS];
+	ItemPointerData tids[NODE_INLINE_TIDS]; /* of them node_tids, then keys */
 } GraphNode;
 
 StaticAssertDecl(sizeof(GraphNode) == 56, "GraphNode is part of the disk format");
@@ -139,8 +136,6 @@ typedef struct NodeLayout
 	Size		codes_off;
 	Size		own_off;
 	Size		fine_off;
-	Size		keys_off;
-	Size		posting_keys_off;
 	Size		node_size;
 } NodeLayout;
 
@@ -155,6 +150,16 @@ typedef struct OwnVector
 } OwnVector;
 
 #define OWN_FINE_STEPS 254.0f
+
+/*
+ * Where the keys of n heap rows begin, whose TIDs begin at an offset of a slot:
+ * behind the TIDs and two bytes a row that tell which keys are NULL.
+ */
+static inline Size
+slot_keys_offset(Size begin, int n)
+{
+	return MAXALIGN(begin + n * (sizeof(ItemPointerData) + sizeof(uint16)));
+}
 
 extern void node_layout_init(NodeLayout *layout, int dim, int nfilters);
 

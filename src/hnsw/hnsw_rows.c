@@ -11,18 +11,18 @@ SlotRows
 slot_rows(const NodeLayout *layout, const GraphNode *slot)
 {
 	bool		is_posting = slot->kind == SLOT_POSTING;
-	Posting    *posting = (Posting *) slot;
+	int			n = is_posting ? ((const Posting *) slot)->ntids : slot->ntids;
+	Size		begin = is_posting ? offsetof(Posting, tids) :
+	offsetof(GraphNode, tids);
+	char	   *base = (char *) slot;
 	SlotRows	rows;
-	int			n = is_posting ? posting->ntids : slot->ntids;
 
 	rows.max = is_posting ? layout->posting_tids : layout->node_tids;
 	rows.n = Min(n, rows.max);
 	rows.nfilters = layout->nfilters;
-	rows.tids = is_posting ? posting->tids : ((GraphNode *) slot)->tids;
-	rows.keys = (uint64 *) ((char *) slot + (is_posting ?
-											 layout->posting_keys_off :
-											 layout->keys_off));
-	rows.nulls = (uint16 *) (rows.keys + (Size) rows.max * rows.nfilters);
+	rows.tids = (ItemPointerData *) (base + begin);
+	rows.nulls = (uint16 *) (rows.tids + rows.max);
+	rows.keys = (uint64 *) (base + slot_keys_offset(begin, rows.max));
 	return rows;
 }
 

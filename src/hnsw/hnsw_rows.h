@@ -2,9 +2,9 @@
  * hnsw_rows.h
  *		The heap rows of a node or a posting, with the keys of filter columns.
  *
- * Rows lie column by column: TIDs, the keys of all rows, and a bit mask for
- * each row of the columns that are NULL.  Without filter columns there are
- * TIDs alone.
+ * Rows lie column by column: TIDs, a bit mask for each row of the columns that
+ * are NULL, and the keys of all rows.  Without filter columns there are TIDs
+ * alone.
  */
 #ifndef RECSYS_HNSW_ROWS_H
 #define RECSYS_HNSW_ROWS_H
