@@ -10,6 +10,7 @@
 #include "access/relscan.h"
 
 #include "hnsw/hnsw_entry.h"
+#include "hnsw/hnsw_saturation.h"
 #include "hnsw/hnsw_search.h"
 #include "index/found_rows.h"
 #include "index/scan_report.h"
@@ -30,7 +31,9 @@ typedef struct HnswScan
 	EntryPoint *entries;		/* that have not been entered from */
 	int			nentries;
 	FoundRows	found;
+	Saturation	saturation;
 	double		stage_rows;		/* rows up to the end of this stage */
+	double		promised;		/* the same, with late rows */
 
 	FilterSet  *filter;			/* NULL without conditions */
 	double		pass_rate;		/* share of all rows that satisfy it, about */

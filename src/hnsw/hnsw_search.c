@@ -485,15 +485,6 @@ pool_pop(GraphSearch *search)
 	return c;
 }
 
-/* The best key among unvisited candidates, as estimated. */
-float
-graph_search_frontier(GraphSearch *search)
-{
-	if (pool_is_stale(search))
-		pool_rebalance(search);
-	return search->nheap > 0 ? search->heap[0].key : INFINITY;
-}
-
 /* Add an estimate of a candidate's key to what is known of it. */
 static inline void
 pool_estimate(GraphSearch *search, NodeAddr addr, float key, float weight)

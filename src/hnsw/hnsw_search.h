@@ -43,7 +43,6 @@ extern void graph_search_begin(GraphSearch *search, const GraphQuery *query,
 extern void graph_search_enter(GraphSearch *search, NodeAddr addr, float ip,
 							   float norm);
 extern bool graph_search_step(GraphSearch *search, Visit *visit, int8 *own);
-extern float graph_search_frontier(GraphSearch *search);
 extern bool graph_search_has_visited(const GraphSearch *search, NodeAddr addr);
 extern int64 graph_search_nvisited(const GraphSearch *search);
 
