@@ -9,7 +9,8 @@ typedef struct Saturation
 {
 	MemoryContext context;		/* holds the arrays */
 	int			ef_search;
-	double		pass_rate;		/* share of the visits that find a node */
+	double		expected_rate;	/* share of the visits that should find a node */
+	double		pass_rate;		/* and that does */
 	Size		nfound;			/* nodes */
 	Size		max_found;		/* that there is room for */
 	float	   *keys;			/* of nodes, in the order they were found */
@@ -23,8 +24,12 @@ typedef struct Saturation
 	float	   *best;			/* heap of the best keys: the worst is first */
 } Saturation;
 
-/* Begin with nothing found; memory is taken from the current context. */
-extern void saturation_init(Saturation *s, int ef_search);
+/*
+ * Begin with nothing found, where such a share of all nodes has rows to return;
+ * memory is taken from the current context.
+ */
+extern void saturation_init(Saturation *s, int ef_search,
+							double expected_rate);
 
 /*
  * Promise so many rows, at least one, for which all found so far counts.  If no

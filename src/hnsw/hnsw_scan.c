@@ -188,7 +188,6 @@ scan_start(IndexScanDesc scan, HnswScan *so)
 						RelationGetRelationName(index))));
 	so->started = true;
 	found_rows_init(&so->found);
-	saturation_init(&so->saturation, guc_hnsw_ef_search);
 	compat_count_index_scan(scan);
 	hnsw_meta_read(index, &so->meta);
 	if (scan->numberOfKeys > 0)
@@ -204,6 +203,7 @@ scan_start(IndexScanDesc scan, HnswScan *so)
 	page_store_init(&so->store, index, &so->meta, PAGE_WAL_GENERIC);
 	scan_set_query(scan, so);
 	exact_estimate(scan, so);
+	saturation_init(&so->saturation, guc_hnsw_ef_search, so->pass_rate);
 }
 
 /* ----- the graph ----- */
