@@ -13,9 +13,9 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include <math.h>
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "hnsw/hnsw_saturation.h"
