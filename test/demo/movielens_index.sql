@@ -1,0 +1,6 @@
+-- movielens_index.sql
+--		The index: the vector, and the columns that the statement filters by.
+
+CREATE INDEX items_embedding ON items
+	USING recsys_hnsw (embedding, genres, year);
+ANALYZE items;
