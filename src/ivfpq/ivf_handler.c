@@ -143,10 +143,11 @@ ivf_nsub(Relation index, int padded_dim)
 /* ----- cost ----- */
 
 /*
- * Rows whose codes a scan looks at for the best wanted of nrows.  It was fitted
- * to what covers 0.97 of the best (see README.md): 0.1, 0.05 and 0.03 of 41k,
- * 300k and 1M rows for ten, 0.2, 0.1 and 0.05 for a hundred, 0.8, 0.2 and 0.1
- * for a thousand.
+ * Rows whose codes a scan looks at for the best wanted of nrows, at least: then
+ * it goes on for as long as lists yield candidates (ivf_lists.c).  1.6 times as
+ * many were fitted to what covers 0.97 of the best of rows without a filter (see
+ * README.md): 0.1, 0.05 and 0.03 of 41k, 300k and 1M rows for ten, 0.2, 0.1 and
+ * 0.05 for a hundred, 0.8, 0.2 and 0.1 for a thousand.
  *
  * Fewer lists than the rows should have are coarser, as where many rows came
  * after the build, and more of them have to be looked at.  With half of 41k
@@ -155,13 +156,11 @@ ivf_nsub(Relation index, int padded_dim)
  * fresh build 0.982, 0.967 and 0.973.
  *
  * The rows that satisfy a filter lie in finer lists than they would have alone,
- * and the least number is smaller.  Of 1M rows with 10% and 1% that match, the
- * recall for ten was 0.981 and 0.986 with 10,000, and 0.968 and 0.970 with less,
- * for 879 and 6,792 pages, and for 654 and 1,574.
+ * and the least number is smaller.
  */
-#define SCAN_MIN_ROWS 10000.0
-#define SCAN_FACTOR 1.3
-#define SCAN_PER_ROW 20.0
+#define SCAN_MIN_ROWS 6000.0
+#define SCAN_FACTOR 0.8
+#define SCAN_PER_ROW 12.0
 
 double
 ivf_scan_rows(double nrows, double nlists, double wanted)

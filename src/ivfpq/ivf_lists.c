@@ -43,6 +43,32 @@
  */
 #define THRESHOLD_ROUNDING 1e-6f
 
+/*
+ * A scan stops when no more than this share of its best candidates came from
+ * the last half of the rows scanned; this is asked each time the rows are a
+ * tenth more.  What further lists would have had of the true best 125 of 1M
+ * rows, by that share, with filters that take rows at random, near one of the
+ * rows, and at the end that the queries point away from:
+ *
+ *					0.01 - 0.02		0.04 - 0.06		0.08 - 0.10		0.15 - 0.20
+ *		random		   0.006		   0.025		   0.047		   0.098
+ *		near		   0.015		   0.040		   0.065		   0.139
+ *		away		   0.011		   0.054		   0.117		   0.206
+ *
+ * Where a filter goes against the query, rows satisfy it the more often the
+ * further a list is from the query; lists_late_yield takes this into account.
+ */
+#define MAX_LATE_YIELD 0.05
+#define CHECK_GROWTH 1.1
+
+/*
+ * Where fewer than one row in so many satisfies the filter, the pool may grow:
+ * it costs less to keep candidates for later stages, 30 ns each, than to look
+ * at the keys of all rows again.
+ */
+#define RARE_MATCH 16
+#define RARE_ROOM 32768
+
 struct ListRank
 {
 	float		rank;			/* larger is better */
@@ -52,6 +78,10 @@ struct ListRank
 	BlockNumber head;
 	BlockNumber run_first;
 	uint32		run_count;
+	int			place;			/* in rank order, once it is known */
+	int			nscanned;		/* rows that the pool has been offered */
+	int			nmatching;		/* those that satisfy the filter */
+	int			nrefined;		/* candidates, in all passes */
 	Candidate	last;			/* all up to here have been refined */
 };
 
@@ -66,6 +96,7 @@ list_rank_visit(uint32 list, const IvfList *entry, void *arg)
 	float		width = sqrtf(Max(entry->width2, 0.0f) / d);
 
 	rank->list = list;
+	rank->nrefined = 0;
 	rank->last.score = INFINITY;
 	rank->head = entry->head;
 	rank->run_first = entry->run_first;
@@ -128,8 +159,12 @@ static ListRank *
 list_at(IvfScan *so, int rank)
 {
 	while (so->nranked <= rank)
-		so->order[so->nranked++] =
-			DatumGetUInt32(binaryheap_remove_first(so->unranked));
+	{
+		uint32		list = DatumGetUInt32(binaryheap_remove_first(so->unranked));
+
+		so->lists[list].place = so->nranked;
+		so->order[so->nranked++] = list;
+	}
 	return &so->lists[so->order[rank]];
 }
 
@@ -213,7 +248,7 @@ block_add_candidates(IvfScan *so, const ListRank *list, Page page, int block,
 
 		mask &= mask - 1;
 		candidate.score = list->base + scores[lane];
-		if (candidate.score < so->pool->threshold)
+		if (candidate.score < so->pool->limit.score)
 			continue;
 		candidate.slot = slot;
 		candidate.tape = layout->tape_record > 0 ?
@@ -242,9 +277,13 @@ page_add_candidates(IvfScan *so, const ListRank *list, Page page)
 	float		scores[FASTSCAN_LANES];
 	int			nmatching = 0;
 
+	if (RARE_MATCH * (so->nvisited - so->nfiltered) < so->nvisited)
+		so->pool->room = RARE_ROOM;
+	else
+		so->pool->room = 0;
 	for (int i = 0; i < layout->blocks_per_page; i++)
 	{
-		float		threshold = so->pool->threshold;
+		float		threshold = so->pool->limit.score;
 		uint32		mask = head->live[i];
 
 		if (so->filter != NULL && mask != 0)
@@ -268,19 +307,20 @@ page_add_candidates(IvfScan *so, const ListRank *list, Page page)
  * candidates found so far are then to be forgotten.
  */
 static bool
-list_scan_chain(ListPass *pass, const ListRank *list)
+list_scan_chain(ListPass *pass, ListRank *list)
 {
 	IvfScan    *so = pass->so;
 	BlockNumber block = list->head;
 	uint64		last_seq = PG_UINT64_MAX;
-	double		nscanned = 0.0;
-	double		nmatching = 0.0;
+	int			nscanned = 0;
+	int			nmatching = 0;
 
 	while (block != InvalidBlockNumber)
 	{
 		Buffer		buffer = pass_read(pass, block);
 		Page		page = BufferGetPage(buffer);
 		const ListPage *head = list_page(page);
+		int			nfound;
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -291,16 +331,19 @@ list_scan_chain(ListPass *pass, const ListRank *list)
 			return false;
 		}
 		page_check(so->index, buffer, ivf_tag(IVF_PAGE_LIST));
-		nmatching += page_add_candidates(so, list, page);
+		nfound = page_add_candidates(so, list, page);
 		nscanned += head->nlive;
+		nmatching += nfound;
+		so->nvisited += head->nlive;
+		so->nfiltered += head->nlive - nfound;
 		last_seq = head->seq;
 		block = head->next;
 		UnlockReleaseBuffer(buffer);
 	}
+	list->nscanned = nscanned;
+	list->nmatching = nmatching;
 	so->nscanned += nscanned;
 	so->nmatching += nmatching;
-	so->nvisited += (int64) nscanned;
-	so->nfiltered += (int64) (nscanned - nmatching);
 	return true;
 }
 
@@ -333,17 +376,57 @@ list_scan(ListPass *pass, ListRank *list)
 	pass_end_list(pass);
 }
 
+/* ----- whether to go on ----- */
+
 /*
- * Whether the lists scanned do for the stage.  Of all rows as many satisfy the
- * filter as of those looked at, as far as we know.
+ * What the last half of the rows scanned, the first nlists in rank order, has
+ * to do with the best: the share of the best candidates that are its own, times
+ * how much more often its rows satisfy the filter than those of the first half.
+ */
+static double
+lists_late_yield(IvfScan *so, int nlists)
+{
+	CandidatePool *pool = so->pool;
+	int			nbest = Min(pool->n, so->nwanted);
+	double		scanned = 0.0;
+	double		matching = 0.0;
+	double		late = 0.0;
+	int			first = 0;
+
+	while (scanned < so->nscanned / 2.0 && first < nlists)
+	{
+		const ListRank *list = list_at(so, first++);
+
+		scanned += list->nscanned;
+		matching += list->nmatching;
+	}
+	for (int i = first; i < nlists; i++)
+		late += list_at(so, i)->nrefined;
+	if (nbest > 0)
+		candidate_pool_sift(pool, nbest);
+	for (int i = 0; i < nbest; i++)
+		late += so->lists[pool->items[i].list].place >= first;
+	return late / Max(so->nrefined + nbest, 1) *
+		Max((so->nmatching - matching + 1.0) / (matching + 1.0), 1.0);
+}
+
+/*
+ * Whether the first nlists do for the stage.  Of all rows as many satisfy the
+ * filter as of those looked at, as far as we know.  This is asked each time the
+ * rows are a tenth more.
  */
 static bool
-lists_do(const IvfScan *so)
+lists_do(IvfScan *so, int nlists)
 {
-	double		share = so->nscanned > 0.0 ? so->nmatching / so->nscanned : 1.0;
+	double		share;
 
+	if (so->nscanned < so->next_check)
+		return false;
+	so->next_check = CHECK_GROWTH * so->nscanned;
+	share = so->nscanned > 0.0 ? so->nmatching / so->nscanned : 1.0;
 	return so->nmatching >= ivf_scan_rows(share * so->nrows, so->nlists,
-										  so->stage_rows);
+										  so->stage_rows) &&
+		lists_late_yield(so, nlists) <= MAX_LATE_YIELD;
 }
 
 void
@@ -353,12 +436,12 @@ ivf_lists_scan(IvfScan *so, int first)
 	int			nprobes = guc_ivfpq_probes;
 	int			i;
 
+	so->next_check = 0.0;
 	pass.stream = page_stream_begin(so->index, pass_next_block, &pass);
 	for (i = first; i < so->nlists; i++)
 	{
-		bool		enough = nprobes > 0 ? i >= nprobes : lists_do(so);
-
-		if (i >= so->nseen && enough && so->pool->n >= so->nwanted)
+		if (i >= so->nseen && so->pool->n >= so->nwanted &&
+			(nprobes > 0 ? i >= nprobes : lists_do(so, i)))
 			break;
 		list_scan(&pass, list_at(so, i));
 	}
@@ -367,12 +450,14 @@ ivf_lists_scan(IvfScan *so, int first)
 }
 
 /*
- * The candidates of the pool up to the one given have been refined, and so
- * have those of each list that has been scanned.
+ * What has been refined is all up to the last, in the pool and so in each list
+ * that has been scanned.
  */
 void
-ivf_lists_refined(IvfScan *so, const Candidate *last)
+ivf_lists_refined(IvfScan *so, int first, int n, const Candidate *last)
 {
+	for (int i = first; i < first + n; i++)
+		so->lists[so->pool->items[i].list].nrefined++;
 	for (int i = 0; i < so->nseen; i++)
 	{
 		ListRank   *list = list_at(so, i);

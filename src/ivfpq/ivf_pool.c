@@ -4,12 +4,14 @@
  *
  * The pool takes in twice as many as are wanted and then drops the worse half
  * by quickselect (Hoare 1961), which costs a few steps a candidate whatever
- * the number wanted; the threshold rises each time, and soon most blocks of
- * codes hold nothing above it.
+ * the number wanted; the limit rises each time, and soon most blocks of codes
+ * hold nothing above it.
  */
 #include "postgres.h"
 
 #include <math.h>
+
+#include "storage/shmem.h"
 
 #include "ivfpq/ivf_pool.h"
 
@@ -27,21 +29,34 @@ candidate_pool_create(void)
 	return palloc0(sizeof(CandidatePool));
 }
 
+static void
+pool_reserve(CandidatePool *pool, int max)
+{
+	Size		size = mul_size(sizeof(Candidate), max);
+
+	if (max <= pool->max)
+		return;
+	pool->items = pool->items == NULL ? palloc(size) :
+		repalloc(pool->items, size);
+	pool->max = max;
+}
+
 void
 candidate_pool_reset(CandidatePool *pool, int wanted)
 {
-	int			max = 2 * wanted;
-
-	if (max > pool->max)
-	{
-		if (pool->items != NULL)
-			pfree(pool->items);
-		pool->items = palloc(sizeof(Candidate) * max);
-		pool->max = max;
-	}
 	pool->n = 0;
-	pool->wanted = wanted;
-	pool->threshold = -INFINITY;
+	pool->nbest = pool->nsifted = 0;
+	pool->limit.score = -INFINITY;
+	pool_reserve(pool, 2 * wanted);
+}
+
+void
+candidate_pool_drop_first(CandidatePool *pool, int n, int wanted)
+{
+	pool->n -= n;
+	memmove(pool->items, pool->items + n, sizeof(Candidate) * pool->n);
+	pool->nbest = pool->nsifted = 0;
+	pool_reserve(pool, 2 * wanted);
 }
 
 static inline void
@@ -68,15 +83,13 @@ choose_pivot(Candidate *items, int lo, int hi)
 		candidate_swap(&items[hi], &items[lo]);
 }
 
-void
-candidate_pool_select(CandidatePool *pool, int first, int count)
+/*
+ * Order the items from lo to hi so that the one at k has its place, those before
+ * it are better and those behind it worse.
+ */
+static void
+select_place(Candidate *items, int lo, int hi, int k)
 {
-	Candidate  *items = pool->items;
-	int			lo = first;
-	int			hi = pool->n - 1;
-	int			k = first + count - 1;
-
-	Assert(count > 0 && k <= hi);
 	while (lo < hi)
 	{
 		Candidate	pivot;
@@ -105,32 +118,59 @@ candidate_pool_select(CandidatePool *pool, int first, int count)
 }
 
 void
-candidate_pool_cut(CandidatePool *pool)
+candidate_pool_sift(CandidatePool *pool, int count)
 {
-	if (pool->n <= pool->wanted)
-		return;
-	candidate_pool_select(pool, 0, pool->wanted);
-	pool->n = pool->wanted;
+	Candidate  *items = pool->items;
+	int			n = pool->n;
+
+	Assert(count > 0 && count <= n);
+	if (pool->nbest == count)
+	{
+		Candidate	worst = items[count - 1];
+
+		n = count;
+		for (int i = pool->nsifted; i < pool->n; i++)
+			if (candidate_is_before(&items[i], &worst))
+				candidate_swap(&items[i], &items[n++]);
+	}
+	select_place(items, 0, n - 1, count - 1);
+	pool->nbest = count;
+	pool->nsifted = pool->n;
+}
+
+void
+candidate_pool_select(CandidatePool *pool, int first, int count)
+{
+	int			end = first + count;
+
+	Assert(count > 0 && end <= pool->n);
+	if (end > pool->nbest || pool->nsifted < pool->n)
+	{
+		pool->nbest = Min(2 * end, pool->n);
+		pool->nsifted = pool->n;
+		select_place(pool->items, first, pool->n - 1, pool->nbest - 1);
+	}
+	select_place(pool->items, first, pool->nbest - 1, end - 1);
 }
 
 void
 candidate_pool_add(CandidatePool *pool, const Candidate *candidate)
 {
+	if (!candidate_is_before(candidate, &pool->limit))
+		return;
 	pool->items[pool->n++] = *candidate;
 	if (pool->n < pool->max)
 		return;
-	candidate_pool_cut(pool);
-	pool->threshold = pool->items[pool->n - 1].score;
+	if (pool->max <= pool->room / 2)
+	{
+		pool_reserve(pool, 2 * pool->max);
+		return;
+	}
+	candidate_pool_sift(pool, pool->max / 2);
+	pool->n = pool->nsifted = pool->nbest;
+	pool->limit = pool->items[pool->n - 1];
 }
 
-void
-candidate_pool_drop_first(CandidatePool *pool, int n)
-{
-	pool->n -= n;
-	memmove(pool->items, pool->items + n, sizeof(Candidate) * pool->n);
-}
-
-/* Forget the candidates of a list that is to be read again. */
 void
 candidate_pool_drop_list(CandidatePool *pool, uint32 list)
 {
@@ -140,4 +180,5 @@ candidate_pool_drop_list(CandidatePool *pool, uint32 list)
 		if (pool->items[i].list != list)
 			pool->items[n++] = pool->items[i];
 	pool->n = n;
+	pool->nbest = pool->nsifted = 0;
 }

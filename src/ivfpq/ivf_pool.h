@@ -27,9 +27,12 @@ typedef struct CandidatePool
 {
 	Candidate  *items;
 	int			n;
-	int			max;
-	int			wanted;
-	float		threshold;		/* a candidate below it is of no use;
+	int			max;			/* when it is reached, the worse half is dropped */
+	int			room;			/* unless it may grow to this */
+	int			nbest;			/* the first nbest items are the best ones of the
+								 * first nsifted */
+	int			nsifted;
+	Candidate	limit;			/* all that comes before it is kept; its score is
 								 * -infinity until one has been dropped */
 } CandidatePool;
 
@@ -38,27 +41,34 @@ extern bool candidate_is_before(const Candidate *a, const Candidate *b);
 
 extern CandidatePool *candidate_pool_create(void);
 
-/* Empty the pool, which then keeps the best wanted candidates. */
+/*
+ * Empty the pool, or forget its first items; it then keeps at least the best
+ * wanted candidates.
+ */
 extern void candidate_pool_reset(CandidatePool *pool, int wanted);
+extern void candidate_pool_drop_first(CandidatePool *pool, int n, int wanted);
 extern void candidate_pool_add(CandidatePool *pool, const Candidate *candidate);
+
+/* Forget the candidates of a list that is to be read again. */
 extern void candidate_pool_drop_list(CandidatePool *pool, uint32 list);
 
 /* Whether no candidate has been dropped since the pool was emptied. */
 static inline bool
 candidate_pool_is_whole(const CandidatePool *pool)
 {
-	return pool->max > 0 && pool->threshold == -INFINITY;
+	return pool->max > 0 && pool->limit.score == -INFINITY;
 }
 
-/* Forget the first n items. */
-extern void candidate_pool_drop_first(CandidatePool *pool, int n);
-
-/* Drop all but the best wanted. */
-extern void candidate_pool_cut(CandidatePool *pool);
+/*
+ * Bring the best count items to the front, in no order.  Again and again, while
+ * candidates are added, it looks at the new ones alone.
+ */
+extern void candidate_pool_sift(CandidatePool *pool, int count);
 
 /*
  * Bring the best count of the items from place first on to that place, in no
- * order but that the last of them is at first + count - 1.
+ * order but that the last of them is at first + count - 1.  The items before
+ * that place are the best ones.
  */
 extern void candidate_pool_select(CandidatePool *pool, int first, int count);
 

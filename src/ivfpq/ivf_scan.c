@@ -10,8 +10,9 @@
  * in a heap ordered by a lower bound of their distance; the executor computes
  * the true one and makes the order exact.
  *
- * A later stage goes through the codes of the former lists again, which costs
- * less than keeping all that it may need.  Each list knows the last of its
+ * A later stage that needs more candidates than were kept goes through the codes
+ * of the former lists again, which costs less than keeping all that it may need.
+ * Each list knows the last of its
  * candidates, in their total order, that has been refined, and gives what
  * comes after it.  When lists and candidates are used up, every row has been
  * returned.
@@ -80,8 +81,12 @@
 #define SMALL_INDEX_PAGES 24
 #define SMALL_POOL 4096
 
-/* With a filter the pool takes this many, which may be all that satisfy it. */
-#define FILTER_POOL 16384
+/*
+ * Candidates that a later pass keeps for the stages to come, of the rows that
+ * the former one looked at: as long as the pool has enough, no other is needed.
+ */
+#define POOL_SHARE (1.0 / 64)
+#define MAX_POOL 16384.0
 
 /* ----- begin and end ----- */
 
@@ -298,6 +303,7 @@ scan_refine(IvfScan *so)
 {
 	CandidatePool *pool = so->pool;
 	int			wanted = (int) FIRST_CANDIDATES(so->stage_rows) - so->nrefined;
+	int			first = so->nused;
 	bool		enough = false;
 	Candidate	last = {.score = INFINITY};
 
@@ -314,37 +320,35 @@ scan_refine(IvfScan *so)
 		enough = scan_has_refined_enough(so, &last);
 		wanted = MORE_CANDIDATES(so->nrefined);
 	}
-	ivf_lists_refined(so, &last);
+	ivf_lists_refined(so, first, so->nused - first, &last);
 	return enough;
 }
 
 /*
- * Fill the pool with candidates that have not been refined.  With a filter few
- * rows may be left, and the pool holds all of them then; as long as it does, it
- * needs those of further lists alone.
+ * Fill the pool with candidates that have not been refined.  While it has those
+ * that are wanted, or all there are, it needs those of further lists alone.
  */
 static void
 scan_fill_pool(IvfScan *so, double wanted)
 {
+	CandidatePool *pool = so->pool;
+
 	wanted = Max(wanted, FIRST_CANDIDATES(FIRST_STAGE_ROWS));
 	so->nwanted = (int) wanted;
-	if (candidate_pool_is_whole(so->pool) && so->nwanted <= so->pool->wanted)
+	if (candidate_pool_is_whole(pool) || pool->n - so->nused >= so->nwanted)
 	{
-		candidate_pool_drop_first(so->pool, so->nused);
+		candidate_pool_drop_first(pool, so->nused, so->nwanted);
 		ivf_lists_scan(so, so->nseen);
 	}
 	else
 	{
-		if (so->filter != NULL)
-			wanted = Max(wanted, FILTER_POOL);
-		candidate_pool_reset(so->pool, (int) wanted);
+		wanted = Max(wanted, Min(so->nscanned * POOL_SHARE, MAX_POOL));
+		candidate_pool_reset(pool, (int) wanted);
 		so->nscanned = so->nmatching = 0.0;
 		ivf_lists_scan(so, 0);
 	}
 	so->nused = 0;
-	so->has_all = candidate_pool_is_whole(so->pool) && so->nseen == so->nlists;
-	if (!candidate_pool_is_whole(so->pool))
-		candidate_pool_cut(so->pool);
+	so->has_all = candidate_pool_is_whole(pool) && so->nseen == so->nlists;
 }
 
 /* Find the rows of the next stage. */

@@ -50,6 +50,7 @@ typedef struct IvfScan
 	double		nrows;			/* in all lists, about */
 	double		nscanned;		/* rows that the pool has been offered */
 	double		nmatching;		/* those that satisfy the filter */
+	double		next_check;		/* of nscanned: whether the lists do */
 
 	FilterSet  *filter;			/* NULL without conditions */
 
@@ -84,7 +85,10 @@ extern void ivf_lists_begin(IvfScan *so);
  * wanted.  With a filter only rows that satisfy it count.
  */
 extern void ivf_lists_scan(IvfScan *so, int first);
-extern void ivf_lists_refined(IvfScan *so, const Candidate *last);
+
+/* Note that n items of the pool have been refined, the last of which is given. */
+extern void ivf_lists_refined(IvfScan *so, int first, int n,
+							  const Candidate *last);
 
 /*
  * Turn candidates of the pool, n from place first on, into found rows, and

@@ -75,6 +75,36 @@ SKIP:
 			(SELECT id FROM items ORDER BY v <#> (SELECT v FROM queries WHERE id = 1)) s}),
 		'40981|40981', 'gowalla: without LIMIT all rows come');
 
+	# the queries that are most alike, and a filter that takes the rows at the
+	# other end of their direction: the lists that rank first have few of them
+	$node->safe_psql('postgres', q{
+		CREATE TABLE alike AS SELECT v FROM queries
+			ORDER BY v <#> (SELECT avg(v) FROM queries) LIMIT 50;
+		CREATE TABLE apart AS SELECT v,
+			(row_number() OVER (ORDER BY v <#> (SELECT avg(v) FROM alike) DESC))::int AS place
+			FROM items;
+		CREATE INDEX apart_v ON apart USING recsys_ivfpq (v, place);
+		VACUUM ANALYZE apart;
+		CREATE FUNCTION apart_recall(rows int, k int) RETURNS float8 LANGUAGE sql AS $$
+			SELECT avg((SELECT count(*) FROM
+				(SELECT v <#> q.v AS d FROM apart WHERE place <= rows ORDER BY v <#> q.v LIMIT k) f
+				WHERE d <= (SELECT max(d) FROM
+					(SELECT v <#> q.v AS d FROM apart WHERE place <= rows ORDER BY (v <#> q.v) + 0 LIMIT k) e)))
+				/ k FROM alike q $$});
+	for my $rows (12000, 20000)
+	{
+		for my $k (10, 100)
+		{
+			my ($recall, $index) = split /\n/, $node->safe_psql('postgres', qq{
+				SET enable_seqscan = off; SET enable_sort = off;
+				SELECT apart_recall($rows, $k);
+				SELECT index FROM recsys.last_scan()});
+			note "gowalla, a filter against the query, $rows rows: recall\@$k $recall";
+			is($index, 'apart_v', 'the index is scanned');
+			cmp_ok($recall, '>=', 0.94, "gowalla, a filter against the query, $rows rows: recall\@$k");
+		}
+	}
+
 	# half of the rows come after the build
 	$node->safe_psql('postgres', q{
 		CREATE TABLE kept AS SELECT * FROM items;
