@@ -46,7 +46,9 @@ candidate_pool_reset(CandidatePool *pool, int wanted)
 {
 	pool->n = 0;
 	pool->nbest = pool->nsifted = 0;
+	pool->whole = true;
 	pool->limit.score = -INFINITY;
+	ItemPointerSet(&pool->limit.tid, InvalidBlockNumber, PG_UINT16_MAX);
 	pool_reserve(pool, 2 * wanted);
 }
 
@@ -169,6 +171,7 @@ candidate_pool_add(CandidatePool *pool, const Candidate *candidate)
 	candidate_pool_sift(pool, pool->max / 2);
 	pool->n = pool->nsifted = pool->nbest;
 	pool->limit = pool->items[pool->n - 1];
+	pool->whole = false;
 }
 
 void

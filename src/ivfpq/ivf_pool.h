@@ -9,8 +9,6 @@
 #ifndef RECSYS_IVF_POOL_H
 #define RECSYS_IVF_POOL_H
 
-#include <math.h>
-
 #include "storage/block.h"
 #include "storage/itemptr.h"
 
@@ -27,13 +25,14 @@ typedef struct CandidatePool
 {
 	Candidate  *items;
 	int			n;
-	int			max;			/* when it is reached, the worse half is dropped */
+	int			max;			/* when it is reached, the worse half is
+								 * dropped */
 	int			room;			/* unless it may grow to this */
-	int			nbest;			/* the first nbest items are the best ones of the
-								 * first nsifted */
+	int			nbest;			/* the first nbest items are the best ones of
+								 * the first nsifted */
 	int			nsifted;
-	Candidate	limit;			/* all that comes before it is kept; its score is
-								 * -infinity until one has been dropped */
+	bool		whole;			/* none has been dropped since it was emptied */
+	Candidate	limit;			/* all that comes before it is kept */
 } CandidatePool;
 
 /* Whether a comes before b. */
@@ -51,13 +50,6 @@ extern void candidate_pool_add(CandidatePool *pool, const Candidate *candidate);
 
 /* Forget the candidates of a list that is to be read again. */
 extern void candidate_pool_drop_list(CandidatePool *pool, uint32 list);
-
-/* Whether no candidate has been dropped since the pool was emptied. */
-static inline bool
-candidate_pool_is_whole(const CandidatePool *pool)
-{
-	return pool->max > 0 && pool->limit.score == -INFINITY;
-}
 
 /*
  * Bring the best count items to the front, in no order.  Again and again, while

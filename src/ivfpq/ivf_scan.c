@@ -69,7 +69,7 @@
 #define MORE_POOL(nrefined) ((nrefined) / 2 + 32)
 
 /* The most that is refined for the rows of a stage. */
-#define MAX_CANDIDATES(rows) (8.0 * (rows) + 64.0)
+#define MAX_CANDIDATES(rows) (12.0 * (rows) + 96.0)
 
 /* Rows that a stage adds at most, which bounds the pool. */
 #define MAX_STAGE_ROWS 10000.0
@@ -335,7 +335,7 @@ scan_fill_pool(IvfScan *so, double wanted)
 
 	wanted = Max(wanted, FIRST_CANDIDATES(FIRST_STAGE_ROWS));
 	so->nwanted = (int) wanted;
-	if (candidate_pool_is_whole(pool) || pool->n - so->nused >= so->nwanted)
+	if (pool->whole || pool->n - so->nused >= so->nwanted)
 	{
 		candidate_pool_drop_first(pool, so->nused, so->nwanted);
 		ivf_lists_scan(so, so->nseen);
@@ -348,7 +348,7 @@ scan_fill_pool(IvfScan *so, double wanted)
 		ivf_lists_scan(so, 0);
 	}
 	so->nused = 0;
-	so->has_all = candidate_pool_is_whole(pool) && so->nseen == so->nlists;
+	so->has_all = pool->whole && so->nseen == so->nlists;
 }
 
 /* Find the rows of the next stage. */
