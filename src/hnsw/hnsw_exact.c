@@ -195,7 +195,7 @@ exact_find_matching(IndexScanDesc scan, HnswScan *so)
 
 	key_tape_match(index, &so->meta, so->filter, &matches);
 	matches_check(index, &matches, RelationGetNumberOfBlocks(index));
-	so->nfiltered += matches.nrejected;
+	so->nfiltered = matches.nrejected;	/* the visits' among them */
 	stream = page_stream_begin(index, match_next_block, &cursor);
 	while ((buffer = page_stream_next(stream)) != InvalidBuffer)
 	{
