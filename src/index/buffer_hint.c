@@ -51,10 +51,22 @@ buffer_hint_read(Relation rel, BlockNumber block)
 		pgstat_count_buffer_hit(rel);
 		return hint->buffer;
 	}
-	hint->buffer = ReadBuffer(rel, block);
-	hint->block = block;
-	hint->file = compat_file_number(rel);
+	*hint = (BufferHint)
+	{
+		compat_file_number(rel), block, ReadBuffer(rel, block)
+	};
 	return hint->buffer;
+}
+
+void
+buffer_hint_note(Relation rel, Buffer buffer)
+{
+	BlockNumber block = BufferGetBlockNumber(buffer);
+
+	*hint_of(rel, block) = (BufferHint)
+	{
+		compat_file_number(rel), block, buffer
+	};
 }
 
 const char *

@@ -15,6 +15,9 @@
 /* As ReadBuffer for the main fork. */
 extern Buffer buffer_hint_read(Relation rel, BlockNumber block);
 
+/* Remember where a page is that is pinned, and was not read by the above. */
+extern void buffer_hint_note(Relation rel, Buffer buffer);
+
 /*
  * The address of a page that is probably in a buffer, or NULL.  Without a pin
  * it may be another page by now: good for prefetching and for nothing else.

@@ -15,6 +15,7 @@
 
 struct PageStream
 {
+	Relation	rel;
 	ReadStream *stream;
 	PageStreamNext next;
 	void	   *arg;
@@ -33,6 +34,7 @@ page_stream_begin(Relation rel, PageStreamNext next, void *arg)
 {
 	PageStream *self = palloc(sizeof(PageStream));
 
+	self->rel = rel;
 	self->next = next;
 	self->arg = arg;
 	self->stream = read_stream_begin_relation(READ_STREAM_DEFAULT, NULL, rel,
@@ -44,7 +46,11 @@ page_stream_begin(Relation rel, PageStreamNext next, void *arg)
 Buffer
 page_stream_next(PageStream *stream)
 {
-	return read_stream_next_buffer(stream->stream, NULL);
+	Buffer		buffer = read_stream_next_buffer(stream->stream, NULL);
+
+	if (BufferIsValid(buffer))
+		buffer_hint_note(stream->rel, buffer);
+	return buffer;
 }
 
 void

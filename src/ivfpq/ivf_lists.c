@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 
 #include "base/guc.h"
+#include "index/buffer_hint.h"
 #include "index/page_stream.h"
 #include "ivfpq/ivf.h"
 #include "ivfpq/ivf_coder.h"
@@ -170,47 +171,88 @@ list_at(IvfScan *so, int rank)
 
 /* ----- reading ahead ----- */
 
+/* A place among the pages of the runs of all lists, in rank order. */
+typedef struct RunPlace
+{
+	int			rank;
+	uint32		page;			/* of the run */
+} RunPlace;
+
 /* A pass over lists: where it is, and where it reads ahead. */
 typedef struct ListPass
 {
 	IvfScan    *so;
 	PageStream *stream;
-	int			ahead;			/* rank of the list being read ahead */
-	uint32		ahead_page;		/* of its run */
+	RunPlace	ahead;			/* what the stream asks for next */
 	BlockNumber current;		/* block that the stream gives next */
 	uint32		nleft;			/* pages of this list still in the stream */
+	RunPlace	near;			/* what is prefetched next */
+	int			nnear;			/* pages prefetched that the stream has to
+								 * give */
 } ListPass;
 
-/* Callback of the stream: the runs of the lists in rank order. */
+/*
+ * Pages that the processor fetches ahead: with none, one, two and four a scan of
+ * all keys of a million rows took
+ */
+#define PREFETCH_PAGES 1
+
+/* The block at a place, which moves on; InvalidBlockNumber at the end. */
+static BlockNumber
+run_place_next(IvfScan *so, RunPlace *place)
+{
+	for (; place->rank < so->nlists; place->rank++, place->page = 0)
+	{
+		const ListRank *list = list_at(so, place->rank);
+
+		if (place->page < list->run_count)
+			return list->run_first + place->page++;
+	}
+	return InvalidBlockNumber;
+}
+
+/* Callback of the stream. */
 static BlockNumber
 pass_next_block(void *arg)
 {
 	ListPass   *pass = arg;
+
+	return run_place_next(pass->so, &pass->ahead);
+}
+
+/* What a scan reads of pages in buffers comes to the processor's caches. */
+static void
+pass_prefetch(ListPass *pass)
+{
 	IvfScan    *so = pass->so;
+	const IvfLayout *layout = &so->model->layout;
 
-	while (pass->ahead < so->nlists)
+	for (; pass->nnear <= PREFETCH_PAGES; pass->nnear++)
 	{
-		const ListRank *list = list_at(so, pass->ahead);
+		const char *page = buffer_hint_address(so->index,
+											   run_place_next(so, &pass->near));
 
-		if (pass->ahead_page < list->run_count)
-			return list->run_first + pass->ahead_page++;
-		pass->ahead++;
-		pass->ahead_page = 0;
+		if (page == NULL)
+			continue;
+		for (Size off = 0; off < LIST_BLOCKS_OFFSET; off += 64)
+			__builtin_prefetch(page + off);
+		for (int i = 0; so->filter != NULL && i < layout->blocks_per_page; i++)
+			filter_set_prefetch(so->filter,
+								list_page_keys(layout, (Page) page, i));
 	}
-	return InvalidBlockNumber;
 }
 
 /* The page at a block, pinned: from the stream where that has it next. */
 static Buffer
 pass_read(ListPass *pass, BlockNumber block)
 {
-	if (pass->nleft > 0 && block == pass->current)
-	{
-		pass->nleft--;
-		pass->current++;
-		return page_stream_next(pass->stream);
-	}
-	return ReadBuffer(pass->so->index, block);
+	if (pass->nleft == 0 || block != pass->current)
+		return ReadBuffer(pass->so->index, block);
+	pass->nleft--;
+	pass->current++;
+	pass_prefetch(pass);
+	pass->nnear--;
+	return page_stream_next(pass->stream);
 }
 
 /* The stream begins with the run of a list. */
@@ -225,7 +267,7 @@ pass_begin_list(ListPass *pass, const ListRank *list)
 static void
 pass_end_list(ListPass *pass)
 {
-	for (; pass->nleft > 0; pass->nleft--)
+	for (; pass->nleft > 0; pass->nleft--, pass->nnear--)
 		ReleaseBuffer(page_stream_next(pass->stream));
 }
 
@@ -260,38 +302,61 @@ block_add_candidates(IvfScan *so, const ListRank *list, Page page, int block,
 }
 
 /*
- * Scan the codes of a share locked list page; returns how many rows satisfy the
- * filter.  For inner product and cosine t is a multiple of <q,c>; for L2 it is a
- * score by itself, in squared units.
+ * The lanes of a share locked list page that hold a row and satisfy the filter,
+ * a mask a block; returns how many.  Codes that are to be read are fetched
+ * meanwhile.
  */
 static int
-page_add_candidates(IvfScan *so, const ListRank *list, Page page)
+page_match(IvfScan *so, Page page, uint32 *masks)
 {
 	const IvfLayout *layout = &so->model->layout;
 	const ListPage *head = list_page(page);
+	int			nmatching = 0;
+
+	if (so->filter == NULL)
+	{
+		memcpy(masks, head->live, sizeof(uint32) * layout->blocks_per_page);
+		return head->nlive;
+	}
+	for (int i = 0; i < layout->blocks_per_page; i++)
+	{
+		masks[i] = head->live[i];
+		if (masks[i] != 0)
+			masks[i] = filter_set_block(so->filter,
+										list_page_keys(layout, page, i),
+										masks[i]);
+		if (masks[i] == 0)
+			continue;
+		nmatching += pg_popcount32(masks[i]);
+		for (Size off = 0; off < layout->tids_off; off += 64)
+			__builtin_prefetch(list_page_block(layout, page, i) + off);
+	}
+	return nmatching;
+}
+
+/*
+ * Scan the codes of these lanes.  For inner product and cosine t is a multiple
+ * of <q,c>; for L2 it is a score by itself, in squared units.
+ */
+static void
+page_add_candidates(IvfScan *so, const ListRank *list, Page page,
+					const uint32 *masks)
+{
+	const IvfLayout *layout = &so->model->layout;
 	bool		centred = ivf_metric_is_centred(so->model->metric);
-	float		unit = head->unit;
+	float		unit = list_page(page)->unit;
 	CodeScan	scan = {so->lut, layout->nsub,
 		{centred ? unit * unit : list->ip, so->delta * unit, so->bias * unit},
 	0.0f};
 	float		scores[FASTSCAN_LANES];
-	int			nmatching = 0;
 
-	if (RARE_MATCH * (so->nvisited - so->nfiltered) < so->nvisited)
-		so->pool->room = RARE_ROOM;
-	else
-		so->pool->room = 0;
 	for (int i = 0; i < layout->blocks_per_page; i++)
 	{
 		float		threshold = so->pool->limit.score;
-		uint32		mask = head->live[i];
+		uint32		mask = masks[i];
 
-		if (so->filter != NULL && mask != 0)
-			mask = filter_set_block(so->filter, list_page_keys(layout, page, i),
-									mask);
 		if (mask == 0)
 			continue;
-		nmatching += pg_popcount32(mask);
 		scan.threshold = threshold - list->base -
 			THRESHOLD_ROUNDING * (fabsf(threshold) + fabsf(list->base));
 		mask &= kernels->code_scan_block(list_page_block(layout, page, i), &scan,
@@ -299,7 +364,6 @@ page_add_candidates(IvfScan *so, const ListRank *list, Page page)
 		if (mask != 0)
 			block_add_candidates(so, list, page, i, mask, scores);
 	}
-	return nmatching;
 }
 
 /*
@@ -320,6 +384,7 @@ list_scan_chain(ListPass *pass, ListRank *list)
 		Buffer		buffer = pass_read(pass, block);
 		Page		page = BufferGetPage(buffer);
 		const ListPage *head = list_page(page);
+		uint32		masks[LIST_MAX_BLOCKS];
 		int			nfound;
 
 		CHECK_FOR_INTERRUPTS();
@@ -331,11 +396,16 @@ list_scan_chain(ListPass *pass, ListRank *list)
 			return false;
 		}
 		page_check(so->index, buffer, ivf_tag(IVF_PAGE_LIST));
-		nfound = page_add_candidates(so, list, page);
+		nfound = page_match(so, page, masks);
 		nscanned += head->nlive;
 		nmatching += nfound;
 		so->nvisited += head->nlive;
 		so->nfiltered += head->nlive - nfound;
+		so->pool->room =
+			RARE_MATCH * (so->nvisited - so->nfiltered) < so->nvisited ?
+			RARE_ROOM : 0;
+		if (nfound > 0)
+			page_add_candidates(so, list, page, masks);
 		last_seq = head->seq;
 		block = head->next;
 		UnlockReleaseBuffer(buffer);
@@ -432,7 +502,7 @@ lists_do(IvfScan *so, int nlists)
 void
 ivf_lists_scan(IvfScan *so, int first)
 {
-	ListPass	pass = {.so = so,.ahead = first};
+	ListPass	pass = {.so = so,.ahead = {first},.near = {first}};
 	int			nprobes = guc_ivfpq_probes;
 	int			i;
 
