@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "access/genam.h"
 #include "access/reloptions.h"
 #include "commands/vacuum.h"
 #include "nodes/pathnodes.h"
@@ -23,6 +24,7 @@
 #include "index/filter_plan.h"
 #include "index/index_method.h"
 #include "ivfpq/ivf.h"
+#include "ivfpq/ivf_scan.h"
 
 PG_FUNCTION_INFO_V1(recsys_ivfpq_handler);
 
@@ -187,63 +189,136 @@ ivf_default_lists(double nrows)
 }
 
 /*
- * In operators: the score of a centroid, of a code, a condition on a row's key,
- * and the score of a candidate with its page access; in microseconds these are
- * about 0.02, 0.001, 0.0005 and 0.2.
+ * The score of a centroid, of a code and a condition on a row's key, in
+ * operators.
  */
 #define CENTROID_CPU_OPERATORS 2.0
 #define CODE_CPU_OPERATORS 0.1
 #define FILTER_CPU_OPERATORS 0.05
-#define REFINE_CPU_OPERATORS 20.0
-
-/* Rows of the first stage, and candidates that are refined for each row. */
-#define COST_FIRST_ROWS 13.0
-#define COST_CANDIDATES 68.0
-#define COST_CANDIDATES_PER_ROW 3.0
-
-/* Share of page accesses that are not in shared buffers. */
-#define COST_MISS_RATE 0.02
 
 /*
- * A scan pays for all lists' centroids, for the codes of the first stage and
- * for its candidates before the first row, and then for its rows evenly.  With
- * a filter it looks at more codes for a row that satisfies it, at most at all.
- * Without ORDER BY the index is of no use.
+ * What a list page costs, a row's key and its code, and a candidate with its
+ * record, in pages at random.  The server charges such pages as if most were
+ * read from disk, those of a bitmap scan too, which took 0.65 to 1.0
+ * microseconds a unit of cost where all was in shared buffers (300k and 1M rows
+ * of 128 dimensions).  At 0.75 a unit and the default settings, a page is charged
+ * 0.24 microseconds, a thousand keys 3.3 and a thousand codes 0.9, a candidate
+ * 0.6; and all falls with random_page_cost as a bitmap scan's cost does.
+ */
+#define PAGE_SHARE 0.08
+#define KEY_SHARE 0.0011
+#define CODE_SHARE 0.0003
+#define REFINE_SHARE 0.2
+
+/*
+ * Rows that a scan looks at, over those of ivf_scan_rows: 1.8 to 2.5 were seen
+ * with filters that take rows at random.
+ */
+#define SCAN_BEYOND 2.0
+
+/* Codes, TIDs and factors in a list page over the dimensions, and besides. */
+#define LIST_BYTES_PER_DIM 0.125
+#define LIST_BYTES 10.0
+
+/* What the estimate of a path needs to know. */
+typedef struct IvfCost
+{
+	double		nrows;
+	double		nlists;
+	double		nmatching;		/* rows that satisfy the conditions */
+	int			nconditions;
+	double		list_pages;
+	double		random_page_cost;
+} IvfCost;
+
+/*
+ * Pages of lists, by what is left of a row's bytes in the index when the record
+ * of the tape is taken off: it has a byte or two for each dimension.
+ */
+static double
+cost_list_pages(const IndexOptInfo *index, Refine refine)
+{
+	double		bytes = index->pages * (double) BLCKSZ / Max(index->tuples, 1.0);
+	double		keys = FILTER_COLUMN_BYTES / FASTSCAN_LANES *
+	(index->nkeycolumns - 1) + LIST_BYTES;
+	double		per_dim = LIST_BYTES_PER_DIM;
+
+	if (refine == REFINE_NONE)
+		return index->pages;
+	per_dim /= per_dim + (refine == REFINE_SQ8 ? 1.0 : 2.0);
+	return Min(index->pages, index->tuples / BLCKSZ *
+			   (keys + Max(bytes - keys, 0.0) * per_dim));
+}
+
+static void
+cost_init(IvfCost *cost, const IndexPath *path, Selectivity selectivity)
+{
+	const IndexOptInfo *index = path->indexinfo;
+	IvfOptions	options = {.refine = REFINE_SQ8};
+
+	if (!index->hypothetical)
+	{
+		Relation	rel = index_open(index->indexoid, NoLock);
+
+		options = ivf_options(rel);
+		index_close(rel, NoLock);
+	}
+	cost->nrows = Max(index->tuples, 1.0);
+	cost->nlists = options.lists > 0 ? options.lists :
+		ivf_default_lists(cost->nrows);
+	cost->nmatching = Max(cost->nrows * selectivity, 1.0);
+	cost->nconditions = list_length(path->indexclauses);
+	cost->list_pages = cost_list_pages(index, options.refine);
+	get_tablespace_page_costs(index->reltablespace, &cost->random_page_cost,
+							  NULL);
+}
+
+/* Looking at so many rows of lists, and refining so many candidates. */
+static Cost
+cost_of_scan(const IvfCost *cost, double nscanned, double ncandidates)
+{
+	double		nscored = nscanned * cost->nmatching / cost->nrows;
+	double		pages = PAGE_SHARE * cost->list_pages * nscanned / cost->nrows +
+	KEY_SHARE * cost->nconditions * nscanned + CODE_SHARE * nscored +
+	REFINE_SHARE * ncandidates;
+	double		operators = CODE_CPU_OPERATORS * nscored +
+	FILTER_CPU_OPERATORS * cost->nconditions * nscanned;
+
+	return pages * cost->random_page_cost + operators * cpu_operator_cost;
+}
+
+/*
+ * A scan pays for all lists' centroids and for the stage that holds LIMIT before
+ * the first row, or for its first stage where LIMIT is not known, and then for
+ * its rows evenly.  With a filter it looks at more codes for a row that satisfies
+ * it, at most at all.  Without ORDER BY the index is of no use.
  */
 static void
 ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 				 Cost *startup_cost, Cost *total_cost,
 				 Selectivity *selectivity, double *correlation, double *pages)
 {
-	double		nrows = path->indexinfo->tuples;
-	double		nlists = ivf_default_lists(nrows);
 	GenericCosts costs;
-	double		nmatching;
+	IvfCost		cost;
+	double		wanted;
 	double		nscanned;
-	double		random_page_cost;
-	double		code_cost;
-	double		refine_cost;
 
 	filter_plan_add_clauses(root, path);
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
-	get_tablespace_page_costs(path->indexinfo->reltablespace,
-							  &random_page_cost, NULL);
-	refine_cost = REFINE_CPU_OPERATORS * cpu_operator_cost +
-		COST_MISS_RATE * random_page_cost;
+	cost_init(&cost, path, costs.indexSelectivity);
+	wanted = ivf_stage_end(Max(root->limit_tuples, 1.0));
+	nscanned = guc_ivfpq_probes > 0 ?
+		cost.nrows * guc_ivfpq_probes / cost.nlists :
+		SCAN_BEYOND * ivf_scan_rows(cost.nmatching, cost.nlists, wanted) *
+		cost.nrows / cost.nmatching;
+	nscanned = Min(nscanned, cost.nrows);
 
-	code_cost = (CODE_CPU_OPERATORS +
-				 FILTER_CPU_OPERATORS * list_length(path->indexclauses)) *
-		cpu_operator_cost;
-	nmatching = Max(nrows * costs.indexSelectivity, 1.0);
-	nscanned = guc_ivfpq_probes > 0 ? nrows * guc_ivfpq_probes / nlists :
-		ivf_scan_rows(nmatching, nlists, COST_FIRST_ROWS) * nrows / nmatching;
-
-	*startup_cost = cpu_operator_cost * CENTROID_CPU_OPERATORS * nlists +
-		code_cost * Min(nscanned, nrows) +
-		Min(COST_CANDIDATES, nmatching) * refine_cost;
-	*total_cost = *startup_cost + code_cost * nrows + nmatching *
-		(cpu_index_tuple_cost + COST_CANDIDATES_PER_ROW * refine_cost);
+	*startup_cost = cpu_operator_cost * CENTROID_CPU_OPERATORS * cost.nlists +
+		cost_of_scan(&cost, nscanned, Min(ivf_stage_candidates(wanted),
+										  cost.nmatching));
+	*total_cost = *startup_cost + cost.nmatching * cpu_index_tuple_cost +
+		cost_of_scan(&cost, cost.nrows - nscanned, cost.nmatching);
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0.0;
 	*pages = path->indexinfo->pages;

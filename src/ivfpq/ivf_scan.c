@@ -32,15 +32,6 @@
 #include "ivfpq/ivf_scan.h"
 
 /*
- * Rows at the ends of stages: 13, 40, 125, 387, 1200 ...  The executor asks for
- * rows until the lower bound of the next one is above the distance of the last
- * that it wants: by the error of sq8 codes that is some 6% beyond LIMIT, at
- * most 14% seen.  So LIMIT 10, 100 and 1000 each end within a stage.
- */
-#define FIRST_STAGE_ROWS 13.0
-#define STAGE_GROWTH 3.1
-
-/*
  * Candidates are refined in the order of their estimates, until the next one
  * would have to be better than its estimate by PATIENCE times the error that
  * the estimates have shown so far (root mean square) to be among the rows that
@@ -64,8 +55,10 @@
 #define FIRST_CANDIDATES(rows) (1.5 * (rows) + 20.0)
 #define MORE_CANDIDATES(nrefined) Max((nrefined) / 4, 16)
 
-/* Candidates that a pass over codes keeps: mostly enough, or half as many. */
-#define FIRST_POOL(rows) (3.0 * (rows) + 32.0)
+/*
+ * A pass over codes keeps ivf_stage_candidates, which are mostly enough, or half
+ * as many.
+ */
 #define MORE_POOL(nrefined) ((nrefined) / 2 + 32)
 
 /* The most that is refined for the rows of a stage. */
@@ -361,14 +354,14 @@ scan_next_stage(IvfScan *so)
 
 	so->stage_rows = Min(rows, so->stage_rows + MAX_STAGE_ROWS);
 	wanted = so->small ? SMALL_POOL :
-		FIRST_POOL(so->stage_rows) - so->nrefined;
+		ivf_stage_candidates(so->stage_rows) - so->nrefined;
 	do
 	{
 		if (!so->has_all)
 			scan_fill_pool(so, wanted);
 		enough = scan_refine(so);
 		so->exhausted = so->has_all && so->nused == so->pool->n;
-		wanted = Min(MORE_POOL(so->nrefined), FIRST_POOL(MAX_STAGE_ROWS));
+		wanted = Min(MORE_POOL(so->nrefined), ivf_stage_candidates(MAX_STAGE_ROWS));
 	} while (!enough && !so->exhausted &&
 			 (so->small || so->nrefined < MAX_CANDIDATES(so->stage_rows)));
 }

@@ -16,6 +16,33 @@
 #include "ivfpq/ivf_model.h"
 #include "ivfpq/ivf_pool.h"
 
+/*
+ * Rows that the stages up to that of a row promise: 13, 40, 125, 387, 1200 ...
+ * The executor asks for rows until the lower bound of the next one is above the
+ * distance of the last that it wants: by the error of sq8 codes that is some 6%
+ * beyond LIMIT, at most 14% seen.  So LIMIT 10, 100 and 1000 each end within a
+ * stage.
+ */
+#define FIRST_STAGE_ROWS 13.0
+#define STAGE_GROWTH 3.1
+
+static inline double
+ivf_stage_end(double rows)
+{
+	double		end = FIRST_STAGE_ROWS;
+
+	while (end < rows)
+		end *= STAGE_GROWTH;
+	return end;
+}
+
+/* Candidates that are refined for the rows of stages, mostly. */
+static inline double
+ivf_stage_candidates(double rows)
+{
+	return 3.0 * rows + 32.0;
+}
+
 typedef struct ListRank ListRank;
 typedef struct HeapRefine HeapRefine;
 
