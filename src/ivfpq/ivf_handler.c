@@ -188,25 +188,24 @@ ivf_default_lists(double nrows)
 	return (int) Max(Min(rint(nlists), IVF_MAX_LISTS), 1.0);
 }
 
-/*
- * The score of a centroid, of a code and a condition on a row's key, in
- * operators.
- */
-#define CENTROID_CPU_OPERATORS 2.0
+/* The score of a code and a condition on a row's key, in operators. */
 #define CODE_CPU_OPERATORS 0.1
 #define FILTER_CPU_OPERATORS 0.05
 
 /*
- * What a list page costs, a row's key and its code, and a candidate with its
- * record, in pages at random.  The server charges such pages as if most were
- * read from disk, those of a bitmap scan too, which took 0.65 to 1.0
- * microseconds a unit of cost where all was in shared buffers (300k and 1M rows
- * of 128 dimensions).  At 0.75 a unit and the default settings, a page is charged
- * 0.24 microseconds, a thousand keys 3.3 and a thousand codes 0.9, a candidate
- * 0.6; and all falls with random_page_cost as a bitmap scan's cost does.
+ * What it costs to begin a scan and to score a centroid; then a list page, a
+ * row's key and its code, and a candidate with its record: in pages at random.
+ * The server charges such pages as if most were read from disk, those of a
+ * bitmap scan too, which took 0.4 to 1.0 microseconds a unit of cost where all
+ * was in shared buffers (100k to 1M rows of 128 dimensions).  At 0.65 a unit and
+ * the default settings, a beginning is charged 78 microseconds, a centroid 0.08,
+ * a page 0.26, a thousand keys 3.4 and a thousand codes 0.8, a candidate 0.5;
+ * and all falls with random_page_cost as a bitmap scan's cost does.
  */
-#define PAGE_SHARE 0.08
-#define KEY_SHARE 0.0011
+#define START_SHARE 30.0
+#define CENTROID_SHARE 0.03
+#define PAGE_SHARE 0.1
+#define KEY_SHARE 0.0013
 #define CODE_SHARE 0.0003
 #define REFINE_SHARE 0.2
 
@@ -314,7 +313,8 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		cost.nrows / cost.nmatching;
 	nscanned = Min(nscanned, cost.nrows);
 
-	*startup_cost = cpu_operator_cost * CENTROID_CPU_OPERATORS * cost.nlists +
+	*startup_cost = cost.random_page_cost *
+		(START_SHARE + CENTROID_SHARE * cost.nlists) +
 		cost_of_scan(&cost, nscanned, Min(ivf_stage_candidates(wanted),
 										  cost.nmatching));
 	*total_cost = *startup_cost + cost.nmatching * cpu_index_tuple_cost +
