@@ -502,7 +502,7 @@ lists_do(IvfScan *so, int nlists)
 void
 ivf_lists_scan(IvfScan *so, int first)
 {
-	ListPass	pass = {.so = so,.ahead = {first},.near = {first}};
+	ListPass	pass = {.so = so,.ahead.rank = first,.near.rank = first};
 	int			nprobes = guc_ivfpq_probes;
 	int			i;
 
