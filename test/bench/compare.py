@@ -288,20 +288,22 @@ class Comparison:
 			f"SET hnsw.iterative_scan = off; SET hnsw.ef_search = {ef}")
 			for ef in sweep if ef >= min(k, EF_SWEEP[-1])]
 
+	def sorted_scans(self, pgvector, k):
+		return [Contender(
+			f"pgvector, iterative, {rows} rows sorted",
+			self.select_overfetched(pgvector, k, rows), pgvector,
+			"SET hnsw.iterative_scan = relaxed_order; "
+			"SET hnsw.ef_search = 1000; "
+			"SET hnsw.max_scan_tuples = 1000000")
+			for rows in (() if self.quick or k < 100 else OVERFETCH)]
+
 	def contenders(self, k):
 		"""The first is recsys, with no setting touched."""
 		recsys, pgvector = self.systems
 		found = [Contender("recsys, defaults", self.select(recsys, k), recsys)]
 		found += self.plain_scans(pgvector, k,
 								  QUICK_SWEEP if self.quick else EF_SWEEP)
-		for rows in () if self.quick or k < 100 else OVERFETCH:
-			found.append(Contender(
-				f"pgvector, iterative, {rows} rows sorted",
-				self.select_overfetched(pgvector, k, rows), pgvector,
-				"SET hnsw.iterative_scan = relaxed_order; "
-				"SET hnsw.ef_search = 1000; "
-				"SET hnsw.max_scan_tuples = 1000000"))
-		return found
+		return found + self.sorted_scans(pgvector, k)
 
 	def floors(self, k):
 		"""What statements of this shape take without an index search."""

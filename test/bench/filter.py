@@ -267,12 +267,12 @@ class FilterBench(Comparison):
 		self.points.append(point)
 		return point
 
-	def run(self, shares):
-		for column in ATTRIBUTES:
+	def run(self, shares, columns=tuple(ATTRIBUTES), limits=KS):
+		for column in columns:
 			self.data.compute_scores(column)
 			for share in shares:
 				kept = self.data.filter(column, share)
-				for limit in KS:
+				for limit in limits:
 					start = time.monotonic()
 					point = self.run_point(kept, limit)
 					say(f"  {place(point)}: " + ", ".join(
