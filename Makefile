@@ -1,5 +1,6 @@
 # recsys: a PGXS extension.  `make`, `make install` and `make installcheck`
-# work as on any other; `make demo` and `make check` need nothing installed.
+# work as on any other; `make demo`, `make check` and `make bench` need nothing
+# installed.
 
 EXTENSION = recsys
 EXTVERSION = 0.1.0
@@ -62,13 +63,18 @@ REGRESS_OPTS = --inputdir=. --load-extension=recsys
 EXTRA_CLEAN = $(DATA_built) $(INDEX_TESTS)
 
 # The scripts install what is missing, build, and run a private server.
-ifneq ($(filter demo check,$(MAKECMDGOALS)),)
+ifneq ($(filter demo check bench bench-quick,$(MAKECMDGOALS)),)
 
-.PHONY: demo check
+.PHONY: demo check bench bench-quick
 demo:
 	test/setup demo && test/demo/run $(if $(DATA),'$(DATA)')
 check:
 	test/setup && test/run
+# BENCH has further options, such as --rows 100000.
+bench:
+	test/bench/bench $(BENCH)
+bench-quick:
+	test/bench/bench --quick $(BENCH)
 
 else
 
