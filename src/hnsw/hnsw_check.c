@@ -30,54 +30,22 @@
 #include "hnsw/hnsw_check.h"
 #include "hnsw/hnsw_keytape.h"
 
-/* ----- faults ----- */
-
-/* A fault of the metapage. */
-static void
-check_meta_fault(const HnswCheck *check, const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("index \"%s\" has an invalid metapage: %s",
-					RelationGetRelationName(check->inspection.access.index),
-					what),
-			 errhint("REINDEX the index.")));
-}
-
 /* ----- each page by itself ----- */
 
+/* What reading the metapage does not check. */
 static void
 check_meta(HnswCheck *check)
 {
+	Relation	index = check->inspection.access.index;
 	const HnswMeta *meta = &check->inspection.meta;
 
-	if (!isfinite(meta->unit) || meta->unit <= 0.0f)
-		check_meta_fault(check, "its unit is no positive number");
-	if (!isfinite(meta->radius2) || meta->radius2 < 0.0f)
-		check_meta_fault(check, "its radius is no number");
-	if (meta->nentries < 0)
-		check_meta_fault(check, "it has a negative number of entries");
 	if (meta->nentries > meta->nentry_blocks *
 		(int32) (PAGE_CONTENT_SIZE / sizeof(Entry)))
-		check_meta_fault(check, "it has more entries than its pages hold");
-	if (meta->dim == 0 && meta->nentries > 0)
-		check_meta_fault(check, "it has entries but no dimensions");
+		hnsw_meta_fault(index, "it has more entries than its pages hold");
 	for (int i = 0; i < meta->nentry_blocks; i++)
-	{
-		if (meta->entry_blocks[i] == HNSW_META_BLOCK ||
-			meta->entry_blocks[i] >= check->inspection.nblocks)
-			check_meta_fault(check, "a page of entries does not exist");
 		for (int j = 0; j < i; j++)
 			if (meta->entry_blocks[i] == meta->entry_blocks[j])
-				check_meta_fault(check, "a page of entries is listed twice");
-	}
-	if (meta->nfilters == 0 && meta->nkey_runs > 0)
-		check_meta_fault(check, "it has filter keys but no filter columns");
-	if (meta->key_fill > key_tape_npages(meta))
-		check_meta_fault(check, "its page for filter keys does not exist");
-	if (meta->insert_block != InvalidBlockNumber &&
-		meta->insert_block >= check->inspection.nblocks)
-		check_meta_fault(check, "its insert block does not exist");
+				hnsw_meta_fault(index, "a page of entries is listed twice");
 }
 
 /* Whether n float16 numbers are finite. */
@@ -340,10 +308,6 @@ check_entries(HnswCheck *check)
 		CHECK_FOR_INTERRUPTS();
 		if (entry->kind == ENTRY_NONE)
 			continue;
-		if (entry->kind > ENTRY_CELL || !isfinite(entry->inverse_length) ||
-			!isfinite(entry->item_norm))
-			check_entry_fault(check, i, entry->addr,
-							  "whose kind or direction is invalid");
 		if (!inspection_holds(inspection, entry->addr) ||
 			!addr_set_has(check->nodes, entry->addr))
 			check_entry_fault(check, i, entry->addr,

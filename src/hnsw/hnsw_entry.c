@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -302,6 +304,21 @@ entry_store(const EntrySet *set, int i, Entry *slot)
 	memcpy(vectors + set->padded_dim, entry_direction(set, i), set->padded_dim);
 }
 
+/* Error unless an entry that has been loaded is one, or free. */
+static void
+entry_check(Relation index, const EntrySet *set, int i, BlockNumber block)
+{
+	const Entry *e = &set->entries[i];
+
+	if (e->kind > ENTRY_CELL || !isfinite(e->scale) || !isfinite(e->norm) ||
+		!isfinite(e->inverse_length) || !isfinite(e->item_norm))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has an entry %d at block %u whose kind, length or direction is invalid",
+						RelationGetRelationName(index), i, block),
+				 errhint("REINDEX the index.")));
+}
+
 /* Read the set from its pages into a new piece of the current context. */
 EntrySet *
 entry_set_read(Relation index, const HnswMeta *meta)
@@ -326,6 +343,7 @@ entry_set_read(Relation index, const HnswMeta *meta)
 		}
 		entry_load(set, i, entry_on_page(BufferGetPage(buffer),
 										 set->padded_dim, i));
+		entry_check(index, set, i, BufferGetBlockNumber(buffer));
 	}
 	if (BufferIsValid(buffer))
 		UnlockReleaseBuffer(buffer);

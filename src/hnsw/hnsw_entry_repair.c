@@ -167,6 +167,9 @@ offer_cell(EntryRepair *repair, NodeAddr addr, const OwnVector *own)
 void
 entry_repair_offer(EntryRepair *repair, NodeAddr addr, const OwnVector *own)
 {
+	/* what is damaged must not come to the metapage, for which all would fail */
+	if (!isfinite(own->scale) || !isfinite(own->norm))
+		return;
 	if (repair->by_norm)
 	{
 		if (repair->nnorms < NORM_SAMPLE && sample_takes(repair, NORM_SAMPLE))

@@ -225,7 +225,7 @@ exact_read_page(IndexScanDesc scan, HnswScan *so, BlockNumber block,
 	int			n = 0;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (!PageIsNew(page) && page_tag(page)->kind == HNSW_PAGE_NODES)
+	if (page_has_nodes(scan->indexRelation, buffer))
 		for (int slot = 0; slot < layout->slots_per_page; slot++)
 		{
 			const GraphNode *node = page_slot(layout, page, slot);

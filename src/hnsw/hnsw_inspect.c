@@ -25,13 +25,6 @@ inspection_read_meta(Inspection *inspection)
 						RelationGetRelationName(index)),
 				 errhint("REINDEX the index.")));
 	hnsw_meta_read(index, &inspection->meta);
-	if (inspection->meta.metric != (int32) metric_of_index(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
-						RelationGetRelationName(index),
-						inspection->meta.metric, metric_of_index(index)),
-				 errhint("REINDEX the index.")));
 	/* again: whatever the metapage names is there by now */
 	inspection->nblocks = RelationGetNumberOfBlocks(index);
 	if (inspection->meta.dim > 0)

@@ -868,6 +868,7 @@ node_add_row(GraphStore *store, NodeAddr addr, const OwnVector *own,
 		{
 			node = store->ops->edit(store, newest);
 			done = node->kind == SLOT_POSTING &&
+				((const Posting *) node)->owner == addr &&
 				slot_rows_add(&store->layout, node, row);
 			store->ops->edit_end(store, done);
 			if (done)

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "utils/rel.h"
@@ -50,17 +52,99 @@ hnsw_meta_create(Relation index, ForkNumber fork)
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Whether the numbers can be those of an index. */
-static bool
-meta_is_valid(const HnswMeta *meta)
+/* ----- what a damaged page could say ----- */
+
+/* What cannot be so, whatever the index; NULL where all can. */
+static const char *
+meta_fault(const HnswMeta *meta)
 {
-	return meta->dim >= 0 && meta->dim <= NODE_MAX_DIM &&
-		meta->nentry_blocks >= 0 && meta->nentry_blocks <= ENTRY_MAX_BLOCKS &&
-		meta->nentries >= 0 && meta->nentries <= ENTRY_MAX &&
-		meta->nkey_runs >= 0 && meta->nkey_runs <= KEY_MAX_RUNS;
+	if (meta->dim < 0 || meta->dim > NODE_MAX_DIM)
+		return "its dimensions are out of range";
+	if (!isfinite(meta->unit) || meta->unit <= 0.0f)
+		return "its unit is no positive number";
+	if (!isfinite(meta->radius2) || meta->radius2 < 0.0f)
+		return "its radius is no number";
+	if (meta->nentry_blocks < 0 || meta->nentry_blocks > ENTRY_MAX_BLOCKS ||
+		meta->nentries < 0 || meta->nentries > ENTRY_MAX)
+		return "its number of entries is out of range";
+	if (meta->nkey_runs < 0 || meta->nkey_runs > KEY_MAX_RUNS)
+		return "its number of runs of filter keys is out of range";
+	if (meta->dim == 0 && meta->nentries > 0)
+		return "it has entries but no dimensions";
+	return NULL;
 }
 
-/* Copy the metapage. */
+/* The same of the blocks that it names, in an index of nblocks. */
+static const char *
+meta_block_fault(const HnswMeta *meta, BlockNumber nblocks)
+{
+	uint64		nkey_pages = 0;
+
+	for (int i = 0; i < meta->nentry_blocks; i++)
+		if (meta->entry_blocks[i] == HNSW_META_BLOCK ||
+			meta->entry_blocks[i] >= nblocks)
+			return "a page of entries does not exist";
+	for (int i = 0; i < meta->nkey_runs; i++)
+	{
+		const KeyRun *run = &meta->key_runs[i];
+
+		if (run->first == HNSW_META_BLOCK ||
+			(uint64) run->first + run->n > nblocks)
+			return "a page of filter keys does not exist";
+		nkey_pages += run->n;
+	}
+	if (nkey_pages > nblocks)
+		return "a page of filter keys is listed twice";
+	if (meta->key_fill > nkey_pages)
+		return "its page for filter keys does not exist";
+	if (meta->insert_block != InvalidBlockNumber &&
+		meta->insert_block >= nblocks)
+		return "its insert block does not exist";
+	return NULL;
+}
+
+void
+hnsw_meta_fault(Relation index, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" has an invalid metapage: %s",
+					RelationGetRelationName(index), what),
+			 errhint("REINDEX the index.")));
+}
+
+/* Error where there is a fault. */
+static void
+meta_check(Relation index, const char *fault)
+{
+	if (fault != NULL)
+		hnsw_meta_fault(index, fault);
+}
+
+/* Error unless it is the metapage of such an index. */
+static void
+meta_check_columns(Relation index, const HnswMeta *meta)
+{
+	Metric		metric = metric_of_index(index);
+
+	if (meta->metric != (int32) metric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
+						RelationGetRelationName(index), meta->metric, metric),
+				 errhint("REINDEX the index.")));
+	if (meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
+		hnsw_meta_fault(index, "it was built for other filter columns");
+	if (meta->nfilters == 0 && meta->nkey_runs > 0)
+		hnsw_meta_fault(index, "it has filter keys but no filter columns");
+}
+
+/* ----- read and change ----- */
+
+/*
+ * Copy the metapage.  What it says has been checked: blocks that it names
+ * existed before it was written.
+ */
 void
 hnsw_meta_read(Relation index, HnswMeta *meta)
 {
@@ -70,13 +154,9 @@ hnsw_meta_read(Relation index, HnswMeta *meta)
 	page_check(index, buffer, hnsw_tag(HNSW_PAGE_META));
 	*meta = *meta_of_page(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
-	if (!meta_is_valid(meta) ||
-		meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" has an invalid metapage",
-						RelationGetRelationName(index)),
-				 errhint("REINDEX the index.")));
+	meta_check(index, meta_fault(meta));
+	meta_check_columns(index, meta);
+	meta_check(index, meta_block_fault(meta, RelationGetNumberOfBlocks(index)));
 }
 
 void
@@ -91,6 +171,7 @@ hnsw_meta_update(Relation index, PageWal wal, HnswMeta *meta,
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	page_check(index, buffer, hnsw_tag(HNSW_PAGE_META));
 	*meta = *meta_of_page(BufferGetPage(buffer));
+	meta_check(index, meta_fault(meta));
 	changed = update(meta, arg);
 	if (changed)
 	{

@@ -5,6 +5,7 @@
 #ifndef RECSYS_HNSW_META_H
 #define RECSYS_HNSW_META_H
 
+#include "base/compat.h"
 #include "hnsw/hnsw_node.h"
 
 #define HNSW_MAGIC 0x4E51
@@ -66,6 +67,9 @@ hnsw_tag(HnswPageKind kind)
 
 extern void hnsw_meta_create(Relation index, ForkNumber fork);
 extern void hnsw_meta_read(Relation index, HnswMeta *meta);
+
+/* Raise ERRCODE_INDEX_CORRUPTED for what the metapage says. */
+pg_noreturn extern void hnsw_meta_fault(Relation index, const char *what);
 
 /*
  * Change the metapage: update(meta, arg) runs under its exclusive lock and

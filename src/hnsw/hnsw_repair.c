@@ -110,6 +110,7 @@ static void
 reach(Repair *repair, NodeAddr addr)
 {
 	if (node_addr_block(addr) >= repair->reached.nblocks ||
+		node_addr_slot(addr) >= repair->store->layout.slots_per_page ||
 		slot_set_has(&repair->reached, addr))
 		return;
 	slot_set_add(&repair->reached, addr);

@@ -283,6 +283,7 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 	GraphStore *store = &so->store.base;
 	FoundRow	row;
 	NodeAddr	next = node->posting;
+	ChainWalk	walk = {0};
 
 	row.key = visit->key;
 	row.bound = metric_lower_bound((Metric) so->meta.metric, &scored);
@@ -298,8 +299,10 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 	}
 	while (next != INVALID_NODE_ADDR)
 	{
-		const Posting *posting = (const Posting *) store->ops->read(store, next);
+		const Posting *posting;
 
+		chain_step(so->store.index, &walk, next);
+		posting = (const Posting *) store->ops->read(store, next);
 		next = INVALID_NODE_ADDR;
 		if (posting->kind == SLOT_POSTING && posting->owner == visit->addr)
 		{
@@ -462,6 +465,8 @@ hnsw_get_tuple(IndexScanDesc scan, ScanDirection dir)
 		page_store_close(&so->store);
 		return false;
 	}
+	page_check_tid(scan->indexRelation, scan->heapRelation, &row.tid,
+				   &so->heap_blocks);
 	so->nreturned++;
 	scan->xs_heaptid = row.tid;
 	scan->xs_recheck = so->filter != NULL && so->filter->recheck;

@@ -25,6 +25,7 @@ typedef struct HnswScan
 	bool		null_query;
 	HnswMeta	meta;
 	PageStore	store;
+	BlockNumber heap_blocks;	/* of the table, see page_check_tid */
 	double		query_norm;
 	GraphQuery *query;
 	GraphSearch *search;		/* NULL until the graph is entered */

@@ -433,8 +433,10 @@ pool_rebalance(GraphSearch *search)
 	float	   *keys = MemoryContextAllocHuge(search->context,
 											  sizeof(float) * (search->ncandidates + 1));
 
+	/* a damaged edge's key may be no number, and is never among the best */
 	for (uint32 i = 0; i < search->ncandidates; i++)
-		if (search->candidates[i].place != PLACE_VISITED)
+		if (search->candidates[i].place != PLACE_VISITED &&
+			!isnan(search->candidates[i].key))
 			keys[nopen++] = search->candidates[i].key;
 	search->cutoff = nopen > want ? select_kth(keys, nopen, want) : INFINITY;
 	pfree(keys);

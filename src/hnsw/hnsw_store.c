@@ -58,6 +58,35 @@ page_store_close(PageStore *store)
 	store->buffer = InvalidBuffer;
 }
 
+void
+chain_step(Relation index, ChainWalk *walk, NodeAddr addr)
+{
+	if (walk->nsteps > 0 && addr == walk->mark)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has postings that lead round, at block %u slot %d",
+						RelationGetRelationName(index), node_addr_block(addr),
+						node_addr_slot(addr)),
+				 errhint("REINDEX the index.")));
+	if (walk->nsteps++ == walk->next_mark)
+	{
+		walk->mark = addr;
+		walk->next_mark = 2 * walk->next_mark + 1;
+	}
+}
+
+bool
+page_has_nodes(Relation index, Buffer buffer)
+{
+	Page		page = BufferGetPage(buffer);
+
+	if (PageIsNew(page) || page_tag(page)->kind == HNSW_PAGE_ENTRY ||
+		page_tag(page)->kind == HNSW_PAGE_KEYS)
+		return false;
+	page_check(index, buffer, hnsw_tag(HNSW_PAGE_NODES));
+	return true;
+}
+
 /* Error unless the address can be one of this index. */
 static void
 page_store_check_addr(PageStore *store, NodeAddr addr)
@@ -176,7 +205,6 @@ static GraphNode *
 page_store_try_block(PageStore *store, BlockNumber block, NodeAddr *addr)
 {
 	GraphNode  *node;
-	Page		page;
 	int			nfree;
 
 	if (block == InvalidBlockNumber || block == HNSW_META_BLOCK ||
@@ -184,8 +212,7 @@ page_store_try_block(PageStore *store, BlockNumber block, NodeAddr *addr)
 		return NULL;
 	store->buffer = ReleaseAndReadBuffer(store->buffer, store->index, block);
 	LockBuffer(store->buffer, BUFFER_LOCK_EXCLUSIVE);
-	page = BufferGetPage(store->buffer);
-	if (!PageIsNew(page) && page_tag(page)->kind == HNSW_PAGE_NODES)
+	if (page_has_nodes(store->index, store->buffer))
 	{
 		node = page_store_take_slot(store, addr, &nfree);
 		if (node != NULL)

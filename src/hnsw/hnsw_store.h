@@ -62,6 +62,27 @@ page_slot(const NodeLayout *layout, Page page, int slot)
 	return (GraphNode *) (page_content(page) + slot * layout->node_size);
 }
 
+/*
+ * A walk along a chain of postings, which a damaged one could lead in a circle
+ * (Brent 1980: the next address is compared with one that is moved on after 1,
+ * 2, 4 ... steps).  Zeroed at first.
+ */
+typedef struct ChainWalk
+{
+	NodeAddr	mark;
+	uint32		nsteps;
+	uint32		next_mark;
+} ChainWalk;
+
+/* Take a step to an address; error where the walk goes round. */
+extern void chain_step(Relation index, ChainWalk *walk, NodeAddr addr);
+
+/*
+ * Whether a locked page is one of nodes.  False for a page of entries or keys,
+ * and for one that an unfinished extension has left empty; error for others.
+ */
+extern bool page_has_nodes(Relation index, Buffer buffer);
+
 struct HnswMeta;
 
 extern void page_store_init(PageStore *store, Relation index,

@@ -80,17 +80,12 @@ vacuum_read_page(HnswVacuum *vac, BlockNumber block, int mode)
 {
 	Buffer		buffer = ReadBufferExtended(vac->index, MAIN_FORKNUM, block,
 											RBM_NORMAL, vac->info->strategy);
-	Page		page = BufferGetPage(buffer);
 
 	LockBuffer(buffer, mode);
-	if (PageIsNew(page) || page_tag(page)->kind == HNSW_PAGE_ENTRY ||
-		page_tag(page)->kind == HNSW_PAGE_KEYS)
-	{
-		UnlockReleaseBuffer(buffer);
-		return InvalidBuffer;
-	}
-	page_check(vac->index, buffer, hnsw_tag(HNSW_PAGE_NODES));
-	return buffer;
+	if (page_has_nodes(vac->index, buffer))
+		return buffer;
+	UnlockReleaseBuffer(buffer);
+	return InvalidBuffer;
 }
 
 /* Copy a page of nodes; false where the block is none. */
@@ -113,7 +108,7 @@ vacuum_copy_page(HnswVacuum *vac, BlockNumber block, Page copy)
  * whether there were any.
  */
 static bool
-rows_remove_dead(HnswVacuum *vac, GraphNode *slot, int n)
+rows_remove_dead(HnswVacuum *vac, NodeAddr addr, GraphNode *slot, int n)
 {
 	SlotRows	rows = slot_rows(&vac->store.base.layout, slot);
 	int			nleft = 0;
@@ -121,8 +116,9 @@ rows_remove_dead(HnswVacuum *vac, GraphNode *slot, int n)
 	if (n > rows.max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" has a slot of %d heap rows, the limit is %d",
-						RelationGetRelationName(vac->index), n, rows.max),
+				 errmsg("index \"%s\" has %d heap rows at block %u slot %d, the limit is %d",
+						RelationGetRelationName(vac->index), n,
+						node_addr_block(addr), node_addr_slot(addr), rows.max),
 				 errhint("REINDEX the index.")));
 	for (int i = 0; i < n; i++)
 		if (!vac->callback(&rows.tids[i], vac->callback_state))
@@ -143,7 +139,7 @@ slot_remove_dead(HnswVacuum *vac, NodeAddr addr, GraphNode *node)
 	switch (node->kind)
 	{
 		case SLOT_NODE:
-			changed = rows_remove_dead(vac, node, node->ntids);
+			changed = rows_remove_dead(vac, addr, node, node->ntids);
 			if (node->ntids == 0 && node->posting == INVALID_NODE_ADDR)
 			{
 				node->kind = SLOT_TOMBSTONE;
@@ -151,7 +147,7 @@ slot_remove_dead(HnswVacuum *vac, NodeAddr addr, GraphNode *node)
 			}
 			break;
 		case SLOT_POSTING:
-			changed = rows_remove_dead(vac, node, posting->ntids);
+			changed = rows_remove_dead(vac, addr, node, posting->ntids);
 			if (posting->ntids == 0)
 			{
 				slot_set_add(&vac->empty, addr);
@@ -277,12 +273,14 @@ chain_remove_empty(HnswVacuum *vac, NodeAddr owner)
 	GraphStore *store = &vac->store.base;
 	NodeAddr	prev = owner;
 	NodeAddr	addr = chain_next(store, owner);
+	ChainWalk	walk = {0};
 
 	while (addr != INVALID_NODE_ADDR)
 	{
 		NodeAddr	next;
 
 		CHECK_FOR_INTERRUPTS();
+		chain_step(vac->index, &walk, addr);
 		if (node_addr_block(addr) < vac->gone.nblocks &&
 			posting_is_empty(store, addr, &next))
 		{
@@ -315,6 +313,15 @@ posting_remove(HnswVacuum *vac, NodeAddr addr)
 	if (posting->kind == SLOT_POSTING && posting->ntids == 0)
 		owner = posting->owner;
 	store->ops->read_end(store);
+	/* an owner is older than its postings: pass 1 has seen it */
+	if (owner != INVALID_NODE_ADDR &&
+		node_addr_block(owner) >= vac->gone.nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has a posting of no node at block %u slot %d",
+						RelationGetRelationName(vac->index),
+						node_addr_block(addr), node_addr_slot(addr)),
+				 errhint("REINDEX the index.")));
 	if (owner != INVALID_NODE_ADDR)
 	{
 		chain_remove_empty(vac, owner);

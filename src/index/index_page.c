@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_am.h"
 #include "utils/rel.h"
 
 #include "index/index_page.h"
@@ -54,6 +55,37 @@ page_check(Relation index, Buffer buffer, PageTag expected)
 				 errmsg("index \"%s\" has page format %u at block %u, this version reads format %u",
 						RelationGetRelationName(index), tag->version, block,
 						expected.version),
+				 errhint("REINDEX the index.")));
+}
+
+void
+page_block_fault(Relation index, BlockNumber block, BlockNumber *nblocks)
+{
+	*nblocks = RelationGetNumberOfBlocks(index);
+	if (block == 0 || block >= *nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" leads to block %u, which does not exist",
+						RelationGetRelationName(index), block),
+				 errhint("REINDEX the index.")));
+}
+
+/* Blocks of TIDs are those of the file in the server's own kind of table. */
+void
+page_tid_fault(Relation index, Relation heap, const ItemPointerData *tid,
+			   BlockNumber *nblocks)
+{
+	BlockNumber block = ItemPointerGetBlockNumberNoCheck(tid);
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(tid);
+
+	*nblocks = heap->rd_rel->relam == HEAP_TABLE_AM_OID ?
+		RelationGetNumberOfBlocks(heap) : InvalidBlockNumber;
+	if (block >= *nblocks || !OffsetNumberIsValid(offset))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has a row at (%u,%u) of table \"%s\", which does not exist",
+						RelationGetRelationName(index), block, offset,
+						RelationGetRelationName(heap)),
 				 errhint("REINDEX the index.")));
 }
 

@@ -15,6 +15,7 @@
 #include "access/generic_xlog.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
+#include "storage/itemptr.h"
 #include "utils/relcache.h"
 
 /* Which access method, format and kind a page is of. */
@@ -52,6 +53,39 @@ typedef struct PageEdit
 
 extern void page_format(Page page, PageTag tag);
 extern void page_check(Relation index, Buffer buffer, PageTag expected);
+
+/*
+ * Error ERRCODE_INDEX_CORRUPTED unless a block that a page names is one behind
+ * the metapage that exists.  *nblocks is the caller's, 0 at first, and is taken
+ * anew where it does not do: so this is mostly a comparison.  An invalid block
+ * must not come to ReadBuffer, which would extend the index.
+ */
+extern void page_block_fault(Relation index, BlockNumber block,
+							 BlockNumber *nblocks);
+
+static inline void
+page_check_block(Relation index, BlockNumber block, BlockNumber *nblocks)
+{
+	if (unlikely(block == 0 || block >= *nblocks))
+		page_block_fault(index, block, nblocks);
+}
+
+/*
+ * The same for a TID that an index gives, of a table of *nblocks: the server
+ * would extend the table for an invalid block, and its error for one behind the
+ * end would be about the table's file.  Whether there is such a row is not asked.
+ */
+extern void page_tid_fault(Relation index, Relation heap,
+						   const ItemPointerData *tid, BlockNumber *nblocks);
+
+static inline void
+page_check_tid(Relation index, Relation heap, const ItemPointerData *tid,
+			   BlockNumber *nblocks)
+{
+	if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) >= *nblocks ||
+				 !OffsetNumberIsValid(ItemPointerGetOffsetNumberNoCheck(tid))))
+		page_tid_fault(index, heap, tid, nblocks);
+}
 
 extern Page page_edit_begin(PageEdit *edit, Relation index, Buffer buffer,
 							PageWal wal);

@@ -333,8 +333,11 @@ recall_fetch(RecallTarget *target, RecallScan *scan, Datum query)
 	if (desc->xs_recheckorderby && !desc->xs_orderbynulls[0])
 		scan->bound = DatumGetFloat8(desc->xs_orderbyvals[0]);
 	if (float8_lt(row->distance, scan->bound))
-		elog(ERROR, "index \"%s\" returned rows in wrong order",
-			 RelationGetRelationName(target->access.index));
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" returned rows in wrong order",
+						RelationGetRelationName(target->access.index)),
+				 errhint("REINDEX the index.")));
 	pairingheap_add(scan->waiting, &row->node);
 }
 

@@ -31,7 +31,6 @@ typedef enum IvfRotation
 	IVF_ROTATION_LEARNED
 } IvfRotation;
 
-#define IVF_MAX_LISTS 65536
 #define IVF_MAX_SAMPLE 10000000
 
 /* ivf_handler.c */

@@ -52,40 +52,14 @@ all_finite(const float *numbers, Size n)
 	return true;
 }
 
-/* ----- metapage and model ----- */
-
-static void
-check_meta_fault(const IvfCheck *check, const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("index \"%s\" has an invalid metapage: %s",
-					RelationGetRelationName(check->base.access.index), what),
-			 errhint("REINDEX the index.")));
-}
-
-/* Whether npages blocks from first on can be those of the model or directory. */
-static bool
-blocks_exist(const IvfCheck *check, BlockNumber first, BlockNumber npages)
-{
-	return first != IVF_META_BLOCK && first < check->inspection.nblocks &&
-		npages <= check->inspection.nblocks - first;
-}
+/* ----- the model ----- */
 
 static void
 check_model(IvfCheck *check)
 {
 	const IvfMeta *meta = &check->inspection.meta;
-	const IvfModel *model = ivf_model_create(meta);
-	Size		d = model->layout.padded_dim;
+	Size		d = check->inspection.layout.padded_dim;
 
-	if (meta->nlists > IVF_MAX_LISTS)
-		check_meta_fault(check, "it has too many lists");
-	if (!blocks_exist(check, meta->model_first, ivf_model_pages(model)))
-		check_meta_fault(check, "a page of the model does not exist");
-	if (!blocks_exist(check, meta->directory_first,
-					  directory_pages(meta, &check->inspection.layout)))
-		check_meta_fault(check, "a page of the directory does not exist");
 	check->model = ivf_model_read(check->base.access.index, meta);
 	if (!all_finite(check->model->mean, d) ||
 		!all_finite(check->model->codebook->words, CODEBOOK_WORDS * d) ||

@@ -21,6 +21,12 @@
 #include "ivfpq/ivf.h"
 #include "ivfpq/ivf_space.h"
 
+/*
+ * Times that a page may be found gone by one insert.  More than once it takes
+ * that the page has come back to the list and left it again meanwhile.
+ */
+#define MAX_GONE 3
+
 struct IvfInserter
 {
 	Relation	index;
@@ -31,6 +37,9 @@ struct IvfInserter
 	Rotator    *rotator;
 	IvfCoder   *coder;
 	FilterEncoder *filters;
+	BlockNumber nblocks;		/* see page_check_block */
+	BlockNumber gone;			/* page found gone last, and how often */
+	int			ngone;
 	ListCopy	nearest;
 };
 
@@ -118,20 +127,27 @@ inserter_prepare(IvfInserter *inserter, const Vector *vector)
 
 /* ----- a place for the row ----- */
 
-/* The list page at a block, exclusively locked, or InvalidBuffer if it is none
- * of this list any more. */
+/*
+ * The list page at a block, exclusively locked, or InvalidBuffer if it is none
+ * of this list any more.  Error where it is damaged.
+ */
 static Buffer
-lock_list_page(Relation index, BlockNumber block, uint32 list)
+lock_list_page(IvfInserter *inserter, BlockNumber block)
 {
-	Buffer		buffer = ReadBuffer(index, block);
+	Relation	index = inserter->index;
+	Buffer		buffer;
 	Page		page;
 
+	page_check_block(index, block, &inserter->nblocks);
+	buffer = ReadBuffer(index, block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	page = BufferGetPage(buffer);
 	if (!PageIsNew(page) && page_tag(page)->kind == IVF_PAGE_LIST)
 	{
 		page_check(index, buffer, ivf_tag(IVF_PAGE_LIST));
-		if (list_page(page)->list == list)
+		if (!list_page_is_valid(&inserter->model->layout, page))
+			ivf_list_fault(index, block, "does not count its rows right");
+		if (list_page(page)->list == inserter->nearest.list)
 			return buffer;
 	}
 	UnlockReleaseBuffer(buffer);
@@ -143,7 +159,8 @@ static void
 inserter_fill(IvfInserter *inserter, Buffer buffer, int slot)
 {
 	ListSlot	at = {inserter->index, &inserter->model->layout,
-	inserter->model->metric, inserter->wal, buffer, slot};
+		inserter->model->metric, inserter->wal, buffer, slot,
+	&inserter->nblocks};
 	PageEdit	edit;
 	Page		page = page_edit_begin(&edit, inserter->index, buffer,
 									   inserter->wal);
@@ -152,9 +169,7 @@ inserter_fill(IvfInserter *inserter, Buffer buffer, int slot)
 	page_edit_end(&edit, true);
 }
 
-/*
- * What an attempt to use a page came to.  *next is the page made before it.
- */
+/* What an attempt to use a page came to. */
 typedef enum PlaceResult
 {
 	PLACE_DONE,
@@ -162,16 +177,47 @@ typedef enum PlaceResult
 	PLACE_GONE					/* the page is not of this list any more */
 } PlaceResult;
 
+/*
+ * Whoever finds a page gone comes to another one when the list has been looked
+ * up again, or else a link is damaged.
+ */
 static PlaceResult
-inserter_try_page(IvfInserter *inserter, BlockNumber block, BlockNumber *next)
+inserter_page_gone(IvfInserter *inserter, BlockNumber block)
 {
-	Buffer		buffer = lock_list_page(inserter->index, block,
-										inserter->nearest.list);
+	inserter->ngone = block == inserter->gone ? inserter->ngone + 1 : 1;
+	inserter->gone = block;
+	if (inserter->ngone > MAX_GONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" leads from list %u to block %u, which does not belong there",
+						RelationGetRelationName(inserter->index),
+						inserter->nearest.list, block),
+				 errhint("REINDEX the index.")));
+	return PLACE_GONE;
+}
+
+/*
+ * Try the page at a block.  *seq is that of the page before it, and becomes its
+ * own; *next becomes the page made before it.
+ */
+static PlaceResult
+inserter_try_page(IvfInserter *inserter, BlockNumber block, uint64 *seq,
+				  BlockNumber *next)
+{
+	Buffer		buffer = lock_list_page(inserter, block);
+	const ListPage *head;
 	int			slot;
 
 	if (!BufferIsValid(buffer))
-		return PLACE_GONE;
-	*next = list_page(BufferGetPage(buffer))->next;
+		return inserter_page_gone(inserter, block);
+	head = list_page(BufferGetPage(buffer));
+	if (head->seq >= *seq)
+	{
+		UnlockReleaseBuffer(buffer);
+		return inserter_page_gone(inserter, block);
+	}
+	*seq = head->seq;
+	*next = head->next;
 	slot = list_page_free_slot(&inserter->model->layout, BufferGetPage(buffer));
 	if (slot >= 0)
 		inserter_fill(inserter, buffer, slot);
@@ -206,8 +252,7 @@ inserter_move_on(IvfInserter *inserter, BlockNumber from, BlockNumber to)
 static void
 inserter_count_head(IvfInserter *inserter, IvfList *entry)
 {
-	Buffer		buffer = lock_list_page(inserter->index, entry->head,
-										inserter->nearest.list);
+	Buffer		buffer = lock_list_page(inserter, entry->head);
 	PageEdit	edit;
 	ListPage   *head;
 	int			nnew;
@@ -276,12 +321,13 @@ inserter_walk(IvfInserter *inserter)
 	BlockNumber first = inserter->nearest.entry.insert;
 	BlockNumber block = first;
 	BlockNumber next = InvalidBlockNumber;
+	uint64		seq = PG_UINT64_MAX;
 	PlaceResult result = PLACE_FULL;
 
 	while (block != InvalidBlockNumber)
 	{
 		CHECK_FOR_INTERRUPTS();
-		result = inserter_try_page(inserter, block, &next);
+		result = inserter_try_page(inserter, block, &seq, &next);
 		if (result != PLACE_FULL)
 			break;
 		block = next;
@@ -312,13 +358,15 @@ inserter_place(IvfInserter *inserter)
 	IvfList    *entry = &inserter->nearest.entry;
 	BlockNumber next;
 
+	inserter->ngone = 0;
 	for (;;)
 	{
 		PlaceResult result = PLACE_FULL;
+		uint64		seq = PG_UINT64_MAX;
 
 		CHECK_FOR_INTERRUPTS();
 		if (entry->head != InvalidBlockNumber)
-			result = inserter_try_page(inserter, entry->head, &next);
+			result = inserter_try_page(inserter, entry->head, &seq, &next);
 		if (result == PLACE_FULL && entry->insert != InvalidBlockNumber)
 			result = inserter_walk(inserter);
 		else if (result == PLACE_FULL && inserter_extend_list(inserter))

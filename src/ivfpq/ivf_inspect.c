@@ -25,13 +25,6 @@ ivf_inspection_begin(IvfInspection *inspection, const IndexAccess *access)
 						RelationGetRelationName(index)),
 				 errhint("REINDEX the index.")));
 	ivf_meta_read(index, &inspection->meta);
-	if (inspection->meta.metric != (int32) metric_of_index(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
-						RelationGetRelationName(index),
-						inspection->meta.metric, metric_of_index(index)),
-				 errhint("REINDEX the index.")));
 	/* after the metapage: whatever it names is there by now */
 	inspection->nblocks = RelationGetNumberOfBlocks(index);
 	block_set_create(&inspection->seen, inspection->nblocks);

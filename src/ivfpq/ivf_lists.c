@@ -70,6 +70,12 @@
 #define RARE_MATCH 16
 #define RARE_ROOM 32768
 
+/*
+ * Times that the chain of a list may break at the same page.  More than once it
+ * takes that the page has come back to the list and left it again meanwhile.
+ */
+#define MAX_FAILED 3
+
 struct ListRank
 {
 	float		rank;			/* larger is better */
@@ -118,6 +124,19 @@ list_rank_visit(uint32 list, const IvfList *entry, void *arg)
 		rank->base = 0.0f;
 		rank->rank = rank->ip + RANK_WIDTH * sqrtf(so->norm2) * width;
 	}
+	if (rank->run_count > 0)
+	{
+		uint64		end = (uint64) rank->run_first + rank->run_count - 1;
+
+		page_check_block(so->index, rank->run_first, &so->nblocks);
+		page_check_block(so->index, Min(end, InvalidBlockNumber), &so->nblocks);
+	}
+	if (!isfinite(rank->rank))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has a list %u whose centroid or width is no number",
+						RelationGetRelationName(so->index), list),
+				 errhint("REINDEX the index.")));
 	so->nrows += entry->nrows;
 	if (rank->head != InvalidBlockNumber)
 		so->order[so->nlists++] = list;
@@ -189,6 +208,8 @@ typedef struct ListPass
 	RunPlace	near;			/* what is prefetched next */
 	int			nnear;			/* pages prefetched that the stream has to
 								 * give */
+	BlockNumber failed;			/* page that was not in its place last, and */
+	int			nfailed;		/* how often, one time after the other */
 } ListPass;
 
 /*
@@ -247,7 +268,10 @@ static Buffer
 pass_read(ListPass *pass, BlockNumber block)
 {
 	if (pass->nleft == 0 || block != pass->current)
+	{
+		page_check_block(pass->so->index, block, &pass->so->nblocks);
 		return ReadBuffer(pass->so->index, block);
+	}
 	pass->nleft--;
 	pass->current++;
 	pass_prefetch(pass);
@@ -268,7 +292,10 @@ static void
 pass_end_list(ListPass *pass)
 {
 	for (; pass->nleft > 0; pass->nleft--, pass->nnear--)
+	{
+		CHECK_FOR_INTERRUPTS();
 		ReleaseBuffer(page_stream_next(pass->stream));
+	}
 }
 
 /* ----- candidates ----- */
@@ -393,6 +420,8 @@ list_scan_chain(ListPass *pass, ListRank *list)
 			head->list != list->list || head->seq >= last_seq)
 		{
 			UnlockReleaseBuffer(buffer);
+			pass->nfailed = block == pass->failed ? pass->nfailed + 1 : 1;
+			pass->failed = block;
 			return false;
 		}
 		page_check(so->index, buffer, ivf_tag(IVF_PAGE_LIST));
@@ -436,9 +465,17 @@ static void
 list_scan(ListPass *pass, ListRank *list)
 {
 	pass_begin_list(pass, list);
+	pass->nfailed = 0;
 	while (!list_scan_chain(pass, list))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (pass->nfailed > MAX_FAILED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" leads from list %u to block %u, which does not belong there",
+							RelationGetRelationName(pass->so->index),
+							list->list, pass->failed),
+					 errhint("REINDEX the index.")));
 		candidate_pool_drop_list(pass->so->pool, list->list);
 		pass_end_list(pass);
 		list_refresh(pass->so, list);

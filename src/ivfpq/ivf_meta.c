@@ -11,7 +11,8 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
-#include "ivfpq/ivf_meta.h"
+#include "ivfpq/ivf_directory.h"
+#include "ivfpq/ivf_model.h"
 
 static IvfMeta *
 meta_of_page(Page page)
@@ -49,24 +50,91 @@ ivf_meta_create(Relation index, ForkNumber fork)
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Whether the numbers can be those of an index. */
-static bool
-meta_is_valid(const IvfMeta *meta)
+/* ----- what a damaged page could say ----- */
+
+/* What cannot be so, whatever the index; NULL where all can. */
+static const char *
+meta_fault(const IvfMeta *meta)
 {
-	if (meta->metric < METRIC_IP || meta->metric > METRIC_COSINE)
-		return false;
+	if (meta->dim < 0 || meta->dim > IVF_MAX_DIM)
+		return "its dimensions are out of range";
 	if (meta->dim == 0)
-		return true;
-	return meta->dim > 0 && meta->dim <= IVF_MAX_DIM &&
-		codebook_nsub_fits((meta->dim + 63) / 64 * 64, meta->nsub) &&
-		meta->nsub <= ivf_layout_max_nsub(meta->nfilters) &&
-		meta->refine >= REFINE_SQ8 && meta->refine <= REFINE_NONE &&
-		meta->nlists > 0 && isfinite(meta->radius2) && meta->radius2 >= 0.0f &&
-		meta->model_first != IVF_META_BLOCK &&
-		meta->directory_first != IVF_META_BLOCK;
+		return NULL;
+	if (!codebook_nsub_fits((meta->dim + 63) / 64 * 64, meta->nsub) ||
+		meta->nsub > ivf_layout_max_nsub(meta->nfilters))
+		return "its number of codes a row does not fit its dimensions";
+	if (meta->refine < REFINE_SQ8 || meta->refine > REFINE_NONE)
+		return "its form of refinement is unknown";
+	if (meta->nlists < 1 || meta->nlists > IVF_MAX_LISTS)
+		return "its number of lists is out of range";
+	if ((meta->learned != 0 && meta->learned != 1) ||
+		(meta->trained != 0 && meta->trained != 1) || meta->sample < 0)
+		return "what it says of its training cannot be";
+	if (!isfinite(meta->radius2) || meta->radius2 < 0.0f)
+		return "its radius is no number";
+	return NULL;
 }
 
-/* Copy the metapage. */
+/* Whether npages blocks from first on can be those of the model or directory. */
+static bool
+blocks_exist(BlockNumber first, BlockNumber npages, BlockNumber nblocks)
+{
+	return first != IVF_META_BLOCK && (uint64) first + npages <= nblocks;
+}
+
+/* The same of the blocks that it names, in an index of nblocks. */
+static const char *
+meta_block_fault(const IvfMeta *meta, BlockNumber nblocks)
+{
+	IvfLayout	layout;
+
+	if (meta->dim == 0)
+		return NULL;
+	ivf_meta_layout(meta, &layout);
+	if (!blocks_exist(meta->model_first,
+					  ivf_model_pages(layout.padded_dim, meta->learned),
+					  nblocks))
+		return "a page of the model does not exist";
+	if (!blocks_exist(meta->directory_first, directory_pages(meta, &layout),
+					  nblocks))
+		return "a page of the directory does not exist";
+	return NULL;
+}
+
+/* Error where there is a fault. */
+static void
+meta_check(Relation index, const char *fault)
+{
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has an invalid metapage: %s",
+						RelationGetRelationName(index), fault),
+				 errhint("REINDEX the index.")));
+}
+
+/* Error unless it is the metapage of such an index. */
+static void
+meta_check_columns(Relation index, const IvfMeta *meta)
+{
+	Metric		metric = metric_of_index(index);
+
+	if (meta->metric != (int32) metric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
+						RelationGetRelationName(index), meta->metric, metric),
+				 errhint("REINDEX the index.")));
+	if (meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
+		meta_check(index, "it was built for other filter columns");
+}
+
+/* ----- read and change ----- */
+
+/*
+ * Copy the metapage.  What it says has been checked: blocks that it names
+ * existed before it was written.
+ */
 void
 ivf_meta_read(Relation index, IvfMeta *meta)
 {
@@ -76,13 +144,9 @@ ivf_meta_read(Relation index, IvfMeta *meta)
 	page_check(index, buffer, ivf_tag(IVF_PAGE_META));
 	*meta = *meta_of_page(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
-	if (!meta_is_valid(meta) ||
-		meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" has an invalid metapage",
-						RelationGetRelationName(index)),
-				 errhint("REINDEX the index.")));
+	meta_check_columns(index, meta);
+	meta_check(index, meta_fault(meta));
+	meta_check(index, meta_block_fault(meta, RelationGetNumberOfBlocks(index)));
 }
 
 void

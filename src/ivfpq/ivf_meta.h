@@ -8,6 +8,7 @@
 #include "ivfpq/ivf_page.h"
 
 #define IVF_META_BLOCK 0
+#define IVF_MAX_LISTS 65536
 
 /*
  * The metapage's content.  dim is 0 until the first vector is known: an index

@@ -58,14 +58,11 @@ ivf_model_create(const IvfMeta *meta)
 }
 
 BlockNumber
-ivf_model_pages(const IvfModel *model)
+ivf_model_pages(int padded_dim, bool learned)
 {
-	ModelPart	parts[MODEL_MAX_PARTS];
-	int			nparts = model_parts(model, parts);
-	Size		n = 0;
+	Size		d = padded_dim;
+	Size		n = d + CODEBOOK_WORDS * d + (learned ? d * d : 0);
 
-	for (int i = 0; i < nparts; i++)
-		n += parts[i].n;
 	return (n + HALVES_PER_PAGE - 1) / HALVES_PER_PAGE;
 }
 
@@ -95,7 +92,8 @@ ivf_model_read(Relation index, const IvfMeta *meta)
 	IvfModel   *model = ivf_model_create(meta);
 	ModelPart	parts[MODEL_MAX_PARTS];
 	int			nparts = model_parts(model, parts);
-	BlockNumber npages = ivf_model_pages(model);
+	BlockNumber npages = ivf_model_pages(model->layout.padded_dim,
+										 model->learned != NULL);
 	Size		position = 0;
 
 	for (BlockNumber i = 0; i < npages; i++)
@@ -127,7 +125,8 @@ ivf_model_write(Relation index, PageWal wal, const IvfModel *model)
 {
 	ModelPart	parts[MODEL_MAX_PARTS];
 	int			nparts = model_parts(model, parts);
-	BlockNumber npages = ivf_model_pages(model);
+	BlockNumber npages = ivf_model_pages(model->layout.padded_dim,
+										 model->learned != NULL);
 	BlockNumber first = InvalidBlockNumber;
 	Size		position = 0;
 

@@ -27,10 +27,12 @@ typedef struct IvfModel
 extern IvfModel *ivf_model_create(const IvfMeta *meta);
 extern IvfModel *ivf_model_read(Relation index, const IvfMeta *meta);
 
+/* Pages of a model, with a learned rotation or without. */
+extern BlockNumber ivf_model_pages(int padded_dim, bool learned);
+
 /* Append the model to the index; returns its first block. */
 extern BlockNumber ivf_model_write(Relation index, PageWal wal,
 								   const IvfModel *model);
-extern BlockNumber ivf_model_pages(const IvfModel *model);
 
 /* turned[padded_dim] = the learned rotation of x, or x itself. */
 extern void ivf_model_turn(const IvfModel *model, const float *x,

@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+#include "port/pg_bitutils.h"
+
 #include "ivfpq/ivf_directory.h"
 #include "ivfpq/ivf_page.h"
 #include "ivfpq/ivf_tape.h"
@@ -103,7 +105,24 @@ tape_page_init(Page page, BlockNumber owner, int first_slot)
 	tape_page(page)->first_slot = first_slot;
 }
 
-/* A slot of a list page that holds no row, or -1. */
+bool
+list_page_is_valid(const IvfLayout *layout, Page page)
+{
+	const ListPage *head = list_page(page);
+	int			nlive = 0;
+	int			end = 0;
+
+	for (int i = 0; i < layout->blocks_per_page; i++)
+		if (head->live[i] != 0)
+		{
+			nlive += pg_popcount32(head->live[i]);
+			end = i * 32 + pg_leftmost_one_pos32(head->live[i]) + 1;
+		}
+	return nlive == head->nlive && end <= head->nslots &&
+		head->nslots <= layout->slots_per_page;
+}
+
+/* A slot of a valid list page that holds no row, or -1. */
 int
 list_page_free_slot(const IvfLayout *layout, Page page)
 {

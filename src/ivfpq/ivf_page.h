@@ -189,6 +189,9 @@ tape_page_record(const IvfLayout *layout, Page page, int slot)
 extern void list_page_init(Page page, uint32 list, uint32 seq,
 						   BlockNumber next);
 extern void tape_page_init(Page page, BlockNumber owner, int first_slot);
+
+/* Whether the counts of a page that may be damaged agree with its bits. */
+extern bool list_page_is_valid(const IvfLayout *layout, Page page);
 extern int	list_page_free_slot(const IvfLayout *layout, Page page);
 extern float list_page_unit(float f);
 extern void list_page_put(const IvfLayout *layout, Metric metric, Page page,

@@ -81,9 +81,12 @@ static void
 refine_tape_page(IvfScan *so, const Candidate *candidates, int n)
 {
 	const IvfLayout *layout = &so->model->layout;
-	Buffer		buffer = buffer_hint_read(so->index, candidates[0].tape);
-	Page		page = BufferGetPage(buffer);
+	Buffer		buffer;
+	Page		page;
 
+	page_check_block(so->index, candidates[0].tape, &so->nblocks);
+	buffer = buffer_hint_read(so->index, candidates[0].tape);
+	page = BufferGetPage(buffer);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if (!PageIsNew(page) && page_tag(page)->kind == IVF_PAGE_TAPE)
 	{
@@ -238,6 +241,7 @@ refine_by_table(IvfScan *so, Candidate *items, int n)
 		float8		distance;
 
 		CHECK_FOR_INTERRUPTS();
+		page_check_tid(so->index, heap->heap, &tid, &so->heap_blocks);
 		if (!table_index_fetch_tuple(heap->fetch, &tid, heap->snapshot,
 									 heap->slot, &again, NULL))
 			continue;

@@ -196,6 +196,13 @@ scan_set_query(IndexScanDesc scan, IvfScan *so)
 	codebook_lut(model->codebook, turned, so->lut, &scale);
 	so->delta = scale.delta;
 	so->bias = scale.bias;
+	/* else all estimates were none, and the scan found nothing */
+	if (!isfinite(so->delta) || !isfinite(so->bias))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" has a model that gives no numbers",
+						RelationGetRelationName(so->index)),
+				 errhint("REINDEX the index.")));
 }
 
 /* Begin a scan when its first row is asked for. */
@@ -405,6 +412,7 @@ ivf_get_tuple(IndexScanDesc scan, ScanDirection dir)
 	MemoryContextSwitchTo(old);
 	if (!found)
 		return false;
+	page_check_tid(so->index, scan->heapRelation, &row.tid, &so->heap_blocks);
 	so->nreturned++;
 	scan->xs_heaptid = row.tid;
 	scan->xs_recheck = so->filter != NULL && so->filter->recheck;

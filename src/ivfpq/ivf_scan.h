@@ -51,6 +51,8 @@ typedef struct IvfScan
 	ScanTally	past;			/* first, see IndexMethod; outlives a rescan */
 	MemoryContext context;		/* reset by each rescan */
 	Relation	index;
+	BlockNumber nblocks;		/* of the index, see page_check_block */
+	BlockNumber heap_blocks;	/* of the table, see page_check_tid */
 	bool		started;
 	bool		null_query;
 	bool		exact;			/* refined scores are the operator's results */

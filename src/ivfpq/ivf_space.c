@@ -20,8 +20,11 @@ ivf_page_take(Relation index)
 	/* the map is a hint: what it names may be in use again */
 	while ((block = GetFreeIndexPage(index)) != InvalidBlockNumber)
 	{
-		Buffer		buffer = ReadBuffer(index, block);
+		Buffer		buffer;
 
+		if (block >= RelationGetNumberOfBlocks(index))
+			continue;
+		buffer = ReadBuffer(index, block);
 		if (ConditionalLockBuffer(buffer))
 		{
 			Page		page = BufferGetPage(buffer);
@@ -45,6 +48,42 @@ ivf_page_give(Relation index, Buffer buffer, PageWal wal)
 	RecordFreeIndexPage(index, BufferGetBlockNumber(buffer));
 }
 
+void
+ivf_list_fault(Relation index, BlockNumber block, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" has a list page at block %u that %s",
+					RelationGetRelationName(index), block, what),
+			 errhint("REINDEX the index.")));
+}
+
+/*
+ * Error where the page of the tape that a list page names cannot be so: it is
+ * the list page itself, which is locked, or no page.
+ */
+static void
+slot_check_tape(const ListSlot *at, BlockNumber block)
+{
+	page_check_block(at->index, block, at->nblocks);
+	if (block == BufferGetBlockNumber(at->buffer))
+		ivf_list_fault(at->index, block, "is its own page of the tape");
+}
+
+/* Error where a page of the tape is another's; it is not to be written to. */
+static void
+slot_check_owner(const ListSlot *at, Buffer buffer)
+{
+	const TapePage *tape = tape_page(BufferGetPage(buffer));
+	int			slots = at->layout->tape_slots;
+
+	page_check(at->index, buffer, ivf_tag(IVF_PAGE_TAPE));
+	if (tape->owner != BufferGetBlockNumber(at->buffer) ||
+		tape->first_slot != at->slot / slots * slots)
+		ivf_list_fault(at->index, BufferGetBlockNumber(at->buffer),
+					   "names a page of the tape that is another's");
+}
+
 /* Put the record of a slot on the tape; returns the tape page's block. */
 static BlockNumber
 slot_write_record(const ListSlot *at, BlockNumber block, const void *record)
@@ -59,9 +98,10 @@ slot_write_record(const ListSlot *at, BlockNumber block, const void *record)
 		buffer = ivf_page_take(at->index);
 	else
 	{
+		slot_check_tape(at, block);
 		buffer = ReadBuffer(at->index, block);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		page_check(at->index, buffer, ivf_tag(IVF_PAGE_TAPE));
+		slot_check_owner(at, buffer);
 	}
 	page = page_edit_begin(&edit, at->index, buffer, at->wal);
 	if (is_new)

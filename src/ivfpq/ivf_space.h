@@ -6,7 +6,12 @@
 #ifndef RECSYS_IVF_SPACE_H
 #define RECSYS_IVF_SPACE_H
 
+#include "base/compat.h"
 #include "ivfpq/ivf_page.h"
+
+/* Raise ERRCODE_INDEX_CORRUPTED: "... a list page at block N that WHAT". */
+pg_noreturn extern void ivf_list_fault(Relation index, BlockNumber block,
+									   const char *what);
 
 /*
  * A page for the caller to format, pinned and exclusively locked.  It is a new
@@ -70,6 +75,7 @@ typedef struct ListSlot
 	PageWal		wal;
 	Buffer		buffer;			/* of the list page */
 	int			slot;
+	BlockNumber *nblocks;		/* of the index, see page_check_block */
 } ListSlot;
 
 extern void ivf_slot_fill(const ListSlot *at, Page page, const IvfRow *row);

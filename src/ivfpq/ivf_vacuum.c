@@ -62,6 +62,7 @@ typedef struct IvfVacuum
 	IvfMeta		meta;
 	IvfLayout	layout;
 	BlockSet	reached;		/* in use, of the blocks when we began */
+	BlockNumber nblocks;		/* see page_check_block */
 } IvfVacuum;
 
 /* The walk through a list. */
@@ -99,11 +100,13 @@ mark_list_page(IvfVacuum *vac, BlockNumber block, const ListPage *head)
 }
 
 static Buffer
-vacuum_lock(const IvfVacuum *vac, BlockNumber block, int mode)
+vacuum_lock(IvfVacuum *vac, BlockNumber block, int mode)
 {
-	Buffer		buffer = ReadBufferExtended(vac->index, MAIN_FORKNUM, block,
-											RBM_NORMAL, vac->info->strategy);
+	Buffer		buffer;
 
+	page_check_block(vac->index, block, &vac->nblocks);
+	buffer = ReadBufferExtended(vac->index, MAIN_FORKNUM, block, RBM_NORMAL,
+								vac->info->strategy);
 	LockBuffer(buffer, mode);
 	return buffer;
 }
@@ -165,6 +168,8 @@ page_find_dead(IvfVacuum *vac, ListWalk *walk, Buffer buffer, PageFind *find)
 
 	page_check(vac->index, buffer, ivf_tag(IVF_PAGE_LIST));
 	find->block = BufferGetBlockNumber(buffer);
+	if (!list_page_is_valid(&vac->layout, page))
+		ivf_list_fault(vac->index, find->block, "does not count its rows right");
 	if (head->list != walk->list || head->seq >= walk->last_seq)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
@@ -324,6 +329,8 @@ walk_begin(IvfVacuum *vac, ListWalk *walk, uint32 list)
 	walk->nrows = entry->nrows;
 	walk->last_seq = PG_UINT64_MAX;
 	walk->prev = walk->room = walk->room_behind = InvalidBlockNumber;
+	if (walk->head == BufferGetBlockNumber(directory))
+		ivf_list_fault(vac->index, walk->head, "is one of the directory");
 	if (walk->head != InvalidBlockNumber)
 		buffer = vacuum_lock(vac, walk->head, BUFFER_LOCK_EXCLUSIVE);
 	UnlockReleaseBuffer(directory);
@@ -405,6 +412,7 @@ static bool
 list_reaches(IvfVacuum *vac, const IvfList *entry, BlockNumber wanted)
 {
 	BlockNumber block = entry->head;
+	uint64		last_seq = PG_UINT64_MAX;
 
 	while (block != InvalidBlockNumber && !block_set_has(&vac->reached, block))
 	{
@@ -412,6 +420,9 @@ list_reaches(IvfVacuum *vac, const IvfList *entry, BlockNumber wanted)
 		const ListPage *head = list_page(BufferGetPage(buffer));
 
 		page_check(vac->index, buffer, ivf_tag(IVF_PAGE_LIST));
+		if (head->seq >= last_seq)
+			ivf_list_fault(vac->index, block, "is not in its place");
+		last_seq = head->seq;
 		mark_list_page(vac, block, head);
 		block = head->next;
 		UnlockReleaseBuffer(buffer);
@@ -454,14 +465,16 @@ leftover_list_page(IvfVacuum *vac, BlockNumber block, const ListPage *found)
 static void
 leftover_tape_page(IvfVacuum *vac, BlockNumber block, const TapePage *found)
 {
-	int			i = found->first_slot / vac->layout.tape_slots;
 	Buffer		owner;
 	Buffer		buffer;
 	bool		known;
+	int			i;
 
 	if (found->owner >= RelationGetNumberOfBlocks(vac->index) ||
-		found->owner == block || i >= vac->layout.tapes)
+		found->owner == IVF_META_BLOCK || found->owner == block ||
+		found->first_slot >= vac->layout.tapes * vac->layout.tape_slots)
 		return;
+	i = found->first_slot / vac->layout.tape_slots;
 	owner = vacuum_lock(vac, found->owner, BUFFER_LOCK_SHARE);
 	known = page_kind(vac, owner) == IVF_PAGE_LIST &&
 		list_page(BufferGetPage(owner))->tapes[i] == block;

@@ -29,6 +29,7 @@ typedef struct ListWriter
 	float	   *sizes;			/* scratch, slots_per_page */
 	double		distance2;		/* sum over this list's rows */
 	double		nwritten;
+	BlockNumber nblocks;		/* see page_check_block */
 } ListWriter;
 
 static ListWriter *
@@ -139,7 +140,7 @@ writer_fill_page(ListWriter *writer, uint32 list, BlockNumber block, int n)
 	for (int i = 0; i < n; i++)
 	{
 		ListSlot	at = {writer->index, &writer->layout, writer->metric,
-		PAGE_WAL_AT_END, buffer, i};
+		PAGE_WAL_AT_END, buffer, i, &writer->nblocks};
 
 		ivf_slot_fill(&at, page, &writer->rows[i]);
 	}

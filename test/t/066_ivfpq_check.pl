@@ -156,7 +156,7 @@ my @faults = (
 	[ 'meta_lists', sub {
 		my ($f) = @_;
 		poke($f, 0, 16, 'V', 100000);
-		return 'has an invalid metapage: it has too many lists';
+		return 'has an invalid metapage: its number of lists is out of range';
 	} ],
 	[ 'meta_model', sub {
 		my ($f) = @_;
