@@ -15,6 +15,7 @@
 #include <cblas.h>
 #include <dlfcn.h>
 
+#include "kernels/kernels.h"
 #include "linalg/blas.h"
 
 #ifndef BLAS_LIBRARY
@@ -27,8 +28,7 @@
 
 #define BLAS_THREADS_VARIABLE "OPENBLAS_NUM_THREADS"
 
-/* Their types come from the header, so that the compiler checks the calls. */
-static __typeof__(&cblas_sgemv) sgemv = NULL;
+/* Its type comes from the header, so that the compiler checks the calls. */
 static __typeof__(&cblas_sgemm) sgemm = NULL;
 
 /* dlopen with a single thread asked for; the environment is left as it was. */
@@ -58,7 +58,7 @@ blas_load(void)
 	void	   *library;
 	void		(*set_num_threads) (int);
 
-	if (sgemv != NULL)
+	if (sgemm != NULL)
 		return;
 	library = blas_dlopen();
 	if (library == NULL)
@@ -76,29 +76,24 @@ blas_load(void)
 		set_num_threads(1);
 
 	sgemm = (__typeof__(sgemm)) dlsym(library, "cblas_sgemm");
-	sgemv = (__typeof__(sgemv)) dlsym(library, "cblas_sgemv");
-	if (sgemm == NULL || sgemv == NULL)
-	{
-		sgemv = NULL;
+	if (sgemm == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("library \"%s\" has no cblas_sgemm or no cblas_sgemv",
-						BLAS_LIBRARY),
+				 errmsg("library \"%s\" has no cblas_sgemm", BLAS_LIBRARY),
 				 errhint("Install an OpenBLAS that was built with CBLAS.")));
-	}
 }
 
+/* By our own kernel: a backend that needs no more does not load the library. */
 void
 blas_gemv(const float *w, const float *x, const float *bias,
 		  float *y, int outputs, int inputs)
 {
-	blas_load();
-	if (bias != NULL)
-		memcpy(y, bias, sizeof(float) * outputs);
-	else
-		memset(y, 0, sizeof(float) * outputs);
-	sgemv(CblasRowMajor, CblasNoTrans, outputs, inputs, 1.0f, w, inputs,
-		  x, 1, 1.0f, y, 1);
+	for (int i = 0; i < outputs; i++)
+	{
+		y[i] = kernels->dot_f32(w + (size_t) i * inputs, x, inputs);
+		if (bias != NULL)
+			y[i] += bias[i];
+	}
 }
 
 void

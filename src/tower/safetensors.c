@@ -18,6 +18,7 @@
 #include "storage/shmem.h"
 #include "utils/memutils.h"
 
+#include "kernels/kernels.h"
 #include "tower/safetensors.h"
 
 /* The format's own limit of a header. */
@@ -25,15 +26,6 @@
 
 /* Bytes that are read and converted between two looks for interrupts. */
 #define CHUNK_BYTES 65536
-
-static const TensorType tensor_types[] = {
-	{"F32", 4, false},
-	{"F16", 2, false},
-	{"BF16", 2, false},
-	{"F64", 8, false},
-	{"I64", 8, true},
-	{"I32", 4, true},
-};
 
 #define bad_file(...) \
 	ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION), \
@@ -88,20 +80,56 @@ float_from_half(uint16 half)
 						   fraction << 13);
 }
 
-static float
-element_float(const TensorType *type, const unsigned char *bytes)
+/*
+ * n elements of a type as float4.  A loop for each type: a large model is all
+ * of one type, and a backend reads it whole before its first answer.
+ */
+static void
+floats_from_f32(const unsigned char *bytes, int64 n, float *floats)
 {
-	uint64		bits = little_endian(bytes, type->width);
-	double		value;
-
-	if (type->width == 4)
-		return float_from_bits((uint32) bits);
-	if (type->width == 2)
-		return type->name[0] == 'B' ? float_from_bits((uint32) bits << 16) :
-			float_from_half((uint16) bits);
-	memcpy(&value, &bits, sizeof(value));
-	return (float) value;
+#ifdef WORDS_BIGENDIAN
+	for (int64 i = 0; i < n; i++)
+		floats[i] = float_from_bits((uint32) little_endian(bytes + 4 * i, 4));
+#else
+	memcpy(floats, bytes, n * sizeof(float));
+#endif
 }
+
+static void
+floats_from_f16(const unsigned char *bytes, int64 n, float *floats)
+{
+	for (int64 i = 0; i < n; i++, bytes += 2)
+		floats[i] = float_from_half(bytes[0] | bytes[1] << 8);
+}
+
+static void
+floats_from_bf16(const unsigned char *bytes, int64 n, float *floats)
+{
+	for (int64 i = 0; i < n; i++, bytes += 2)
+		floats[i] = float_from_bits(bytes[0] << 16 | (uint32) bytes[1] << 24);
+}
+
+static void
+floats_from_f64(const unsigned char *bytes, int64 n, float *floats)
+{
+	for (int64 i = 0; i < n; i++, bytes += 8)
+	{
+		uint64		bits = little_endian(bytes, 8);
+		double		value;
+
+		memcpy(&value, &bits, sizeof(value));
+		floats[i] = (float) value;
+	}
+}
+
+static const TensorType tensor_types[] = {
+	{"F32", 4, floats_from_f32, false},
+	{"F16", 2, floats_from_f16, false},
+	{"BF16", 2, floats_from_bf16, false},
+	{"F64", 8, floats_from_f64, false},
+	{"I64", 8, NULL, true},
+	{"I32", 4, NULL, true},
+};
 
 /* A field of a tensor's entry; other fields than the three are refused. */
 static const JsonTree *
@@ -358,6 +386,21 @@ tensor_piece(TensorFile *file, const Tensor *tensor, int64 first,
 	return n;
 }
 
+/* Raise an error if one of n elements, from first on, is not finite. */
+static void
+check_finite(const Tensor *tensor, const float *floats, int64 first, int64 n)
+{
+	/* the usual case at the speed of a kernel; large values are no error */
+	if (isfinite(kernels->dot_f32(floats + first, floats + first, n)))
+		return;
+	for (int64 i = 0; i < n; i++)
+	{
+		if (!isfinite(floats[first + i]))
+			bad_file("element " INT64_FORMAT " of tensor \"%s\" is NaN, infinite or beyond float4",
+					 first + i, tensor->name);
+	}
+}
+
 /*
  * The elements of a tensor as float4, in the current memory context.  Refuses
  * NaN, infinity, and what float4 cannot hold.
@@ -374,16 +417,8 @@ tensor_floats(TensorFile *file, const Tensor *tensor)
 	for (int64 first = 0; first < tensor->count; first += n)
 	{
 		n = tensor_piece(file, tensor, first, bytes);
-		for (int64 i = 0; i < n; i++)
-		{
-			float		value = element_float(tensor->type,
-											  bytes + i * tensor->type->width);
-
-			if (!isfinite(value))
-				bad_file("element " INT64_FORMAT " of tensor \"%s\" is NaN, infinite or beyond float4",
-						 first + i, tensor->name);
-			floats[first + i] = value;
-		}
+		tensor->type->floats(bytes, n, floats + first);
+		check_finite(tensor, floats, first, n);
 	}
 	pfree(bytes);
 	return floats;

@@ -31,7 +31,8 @@ typedef struct TensorType
 {
 	const char *name;			/* as in the file */
 	int			width;			/* bytes an element */
-	bool		integer;
+	void		(*floats) (const unsigned char *bytes, int64 n, float *floats);
+	bool		integer;		/* and then it has no floats */
 } TensorType;
 
 typedef struct Tensor

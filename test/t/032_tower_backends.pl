@@ -58,6 +58,17 @@ my $b = session($node->host, $node->port);
 
 # --- a change is seen by the other backend's next statement
 is(ask($a, "SELECT recsys.import_model('m', @{[tower(10)]})"), '1', 'import');
+
+# --- a backend that embeds row by row is spared the load of OpenBLAS
+SKIP:
+{
+	skip 'no /proc/self/maps', 1 unless -e '/proc/self/maps';
+	my $c = session($node->host, $node->port);
+	is( ask($c, "$embed; SELECT pg_read_file('/proc/self/maps') LIKE '%openblas%'"),
+		"[20]\nf", 'embed loads no OpenBLAS');
+	$c->{in} .= "\\q\n";
+	$c->{run}->finish;
+}
 is(ask($b, $embed), '[20]', 'the other backend embeds');
 ask($b, "PREPARE e AS $embed");
 is(ask($b, 'EXECUTE e'), '[20]', 'prepared');
