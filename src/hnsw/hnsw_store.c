@@ -180,6 +180,7 @@ static GraphNode *
 page_store_take_slot(PageStore *store, NodeAddr *addr, int *nfree)
 {
 	Page		page = BufferGetPage(store->buffer);
+	GraphNode  *node;
 	int			first = -1;
 
 	*nfree = 0;
@@ -194,7 +195,9 @@ page_store_take_slot(PageStore *store, NodeAddr *addr, int *nfree)
 		return NULL;
 	*addr = node_addr(BufferGetBlockNumber(store->buffer), first);
 	page = page_edit_begin(&store->edit, store->index, store->buffer, store->wal);
-	return page_slot(&store->base.layout, page, first);
+	node = page_slot(&store->base.layout, page, first);
+	page_use(page, (char *) node + store->base.layout.node_size - (char *) page);
+	return node;
 }
 
 /*
@@ -239,6 +242,7 @@ page_store_extend(PageStore *store)
 	Buffer		buffer = compat_extend_relation(store->index, MAIN_FORKNUM);
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	PageEdit	edit;
+	Page		page;
 	HnswMeta	meta;
 
 	if (block > NODE_MAX_BLOCK)
@@ -247,8 +251,9 @@ page_store_extend(PageStore *store)
 				 errmsg("index \"%s\" has reached its largest size of %u blocks",
 						RelationGetRelationName(store->index), NODE_MAX_BLOCK),
 				 errhint("Partition the table.")));
-	page_format(page_edit_begin(&edit, store->index, buffer, store->wal),
-				hnsw_tag(HNSW_PAGE_NODES));
+	page = page_edit_begin(&edit, store->index, buffer, store->wal);
+	page_format(page, hnsw_tag(HNSW_PAGE_NODES));
+	page_use_none(page);
 	page_edit_end(&edit, true);
 	UnlockReleaseBuffer(buffer);
 	hnsw_meta_update(store->index, store->wal, &meta, meta_set_insert_block,

@@ -22,6 +22,23 @@ page_format(Page page, PageTag tag)
 	((PageHeader) page)->pd_upper = BLCKSZ;
 }
 
+/* Of a page that has just been formatted: nothing behind the tag is in use. */
+void
+page_use_none(Page page)
+{
+	((PageHeader) page)->pd_lower = PAGE_CONTENT_OFFSET;
+}
+
+/* What is before offset end of the page is in use from now on. */
+void
+page_use(Page page, Size end)
+{
+	PageHeader	header = (PageHeader) page;
+
+	if (header->pd_lower < end)
+		header->pd_lower = end;
+}
+
 /*
  * Error ERRCODE_INDEX_CORRUPTED unless the page has the expected tag.  The
  * caller holds a content lock.
@@ -30,10 +47,13 @@ void
 page_check(Relation index, Buffer buffer, PageTag expected)
 {
 	Page		page = BufferGetPage(buffer);
+	PageHeader	header = (PageHeader) page;
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	const PageTag *tag;
 
-	if (PageIsNew(page) || ((PageHeader) page)->pd_lower != BLCKSZ)
+	/* of a page that is all zero, pd_upper is 0 */
+	if (header->pd_upper != BLCKSZ || header->pd_lower < PAGE_CONTENT_OFFSET ||
+		header->pd_lower > BLCKSZ)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
 				 errmsg("index \"%s\" has an empty or foreign page at block %u",

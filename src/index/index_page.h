@@ -5,9 +5,11 @@
  *		| PageHeader | PageTag | content ...                         |
  *
  * The tag is next to the header, and not in special space at the page's end,
- * so that checking it touches no other cache line.  pd_lower is kept at the
- * end of the page: generic WAL leaves out what lies between pd_lower and
- * pd_upper.
+ * so that checking it touches no other cache line.  Generic WAL leaves out
+ * what lies between pd_lower and pd_upper, and makes it zero.  pd_upper is the
+ * end of the page, and so is pd_lower at first: all of the page counts.  Who
+ * fills a page from its beginning may move pd_lower down on a new one, and up
+ * again as the page fills: then a new page's image in the WAL is short.
  */
 #ifndef RECSYS_INDEX_PAGE_H
 #define RECSYS_INDEX_PAGE_H
@@ -52,6 +54,8 @@ typedef struct PageEdit
 } PageEdit;
 
 extern void page_format(Page page, PageTag tag);
+extern void page_use_none(Page page);
+extern void page_use(Page page, Size end);
 extern void page_check(Relation index, Buffer buffer, PageTag expected);
 
 /*
