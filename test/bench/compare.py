@@ -100,13 +100,18 @@ class Contender:
 		return other.mean_cpu() / self.mean_cpu()
 
 
+def vector_bytes(vector):
+	"""The binary form of type vector."""
+	return np.array([len(vector), 0], ">i2").tobytes() \
+		+ vector.astype(">f4").tobytes()
+
+
 def wire(vector):
-	"""The parameter for a query: the binary form of type vector."""
-	return Parameter(np.array([len(vector), 0], ">i2").tobytes()
-					 + vector.astype(">f4").tobytes())
+	"""The parameter for a query."""
+	return Parameter(vector_bytes(vector))
 
 
-def copy_data(items, columns=(), block=65536):
+def copy_data(items, columns=(), block=65536, first_id=0):
 	"""
 	Items in COPY's binary format, as (id int, embedding vector) and further
 	columns of int, in pieces.
@@ -122,7 +127,7 @@ def copy_data(items, columns=(), block=65536):
 			("len", ">i4"), ("dim", ">i2"), ("zero", ">i2"),
 			("x", ">f4", (dim,))] + more))
 		rows["nfields"], rows["id_len"] = 2 + len(columns), 4
-		rows["id"] = first + np.arange(len(x))
+		rows["id"] = first_id + first + np.arange(len(x))
 		rows["len"], rows["dim"], rows["x"] = 4 + 4 * dim, dim, x
 		for i, column in enumerate(columns):
 			rows[f"len{i}"], rows[f"value{i}"] = 4, column[first:first + block]
@@ -402,7 +407,8 @@ def rival(contenders, target):
 			   key=Contender.median), False
 
 
-def machine_lines(conn):
+def machine_lines(conn, settings=SETTINGS):
+	"""Of a report's head; settings are those of the session."""
 	cpu = next((line.split(":", 1)[1].strip()
 				for line in open("/proc/cpuinfo") if "model name" in line), "?")
 	memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
@@ -412,7 +418,7 @@ def machine_lines(conn):
 		f"- server: {conn.value('SELECT version()')}",
 		"- settings: shared_buffers = "
 		+ conn.value("SHOW shared_buffers") + ", "
-		+ ", ".join(f"{n} = {v}" for n, v in SETTINGS.items())]
+		+ ", ".join(f"{n} = {v}" for n, v in settings.items())]
 
 
 def build_table(systems):

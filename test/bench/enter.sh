@@ -1,5 +1,5 @@
 # enter.sh
-#		What the benchmarks that need pgvector share: where they run.
+#		What the benchmarks share: where they run, and their reports.
 #
 # Source it from bash in the project's root, after lib.sh and root.sh.
 
@@ -33,6 +33,13 @@ bench_third_of_memory()
 	awk '/^MemTotal:/ { printf "%dMB", $2 / 1024 / 3 }' /proc/meminfo
 }
 
+# Names the commit that is measured, for the reports.
+bench_commit()
+{
+	export RECSYS_COMMIT=${RECSYS_COMMIT-$(git describe --always --dirty \
+		2> /dev/null || true)}
+}
+
 # bench_enter SCRIPT [ARGUMENT...]: returns where the machine's PostgreSQL has
 # pgvector.  Else SCRIPT runs in a folder with Debian trixie, made if need be,
 # and the shell ends with its status.
@@ -40,15 +47,14 @@ bench_enter()
 {
 	local dir=$RECSYS_ROOTS/${RECSYS_BENCH_ROOT:-trixie} status=0
 
-	export RECSYS_COMMIT=${RECSYS_COMMIT-$(git describe --always --dirty \
-		2> /dev/null || true)}
+	bench_commit
 	! has_pgvector || return 0
 	[ -z "${RECSYS_IN_ROOT:-}" ] || die "no pgvector in the folder"
 	root_possible ||
 		die "the machine's PostgreSQL has no pgvector, and without root no other can be used"
 	root_make trixie "$dir" || die "cannot make the folder $dir"
 	bench_certificates "$dir"
-	export RECSYS_IN_ROOT=1 RECSYS_WORK=/var/tmp/recsys-bench
+	export RECSYS_IN_ROOT=1 RECSYS_WORK=${RECSYS_WORK:-/var/tmp/recsys-bench}
 	root_run "$dir" "$ROOT" bash -c 'test/setup ci && exec "$@"' bench "$@" ||
 		status=$?
 	exit $status

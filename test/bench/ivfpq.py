@@ -90,16 +90,19 @@ def exact_best(items, queries):
 	return np.sort(exact, axis=1)[:, :BEST]
 
 
-def made_folder(cache, rows):
-	"""The made set, in a folder that is named after rows and generator."""
+def made_folder(cache, rows, dim=128):
+	"""
+	The made set, in a folder that is named after rows, dimensions and generator.
+	"""
 	version = f"{zlib.crc32(Path(made.__file__).read_bytes()):08x}"
 	for old in cache.glob("made-*"):
 		if version not in old.name:
 			shutil.rmtree(old) if old.is_dir() else old.unlink()
-	folder = cache / f"made-{rows}-{version}"
+	shape = f"{rows}" if dim == 128 else f"{rows}x{dim}"
+	folder = cache / f"made-{shape}-{version}"
 	if not (folder / "items.npy").exists():
 		say(f"making {rows} rows")
-		made.write(folder, made.MadeSet(rows), max(QUERIES.values()))
+		made.write(folder, made.MadeSet(rows, dim), max(QUERIES.values()))
 	return folder
 
 

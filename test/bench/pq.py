@@ -1,8 +1,8 @@
 """
 pq.py
 	A small client of PostgreSQL on libpq itself, through ctypes: prepared
-	statements with one binary parameter and binary results, each execution
-	timed around the one call PQexecPrepared.  What Python adds to such a call
+	statements with binary parameters and binary results, each execution timed
+	around the one call PQexecPrepared.  What Python adds to such a call
 	is about two microseconds.
 """
 import ctypes
@@ -54,12 +54,13 @@ lib = _load()
 
 
 class Parameter:
-	"""One binary parameter, laid out once as libpq wants it."""
+	"""A statement's binary parameters, laid out once as libpq wants them."""
 
-	def __init__(self, data):
-		self.values = (ctypes.c_char_p * 1)(data)
-		self.lengths = (ctypes.c_int * 1)(len(data))
-		self.formats = (ctypes.c_int * 1)(BINARY)
+	def __init__(self, *data):
+		self.number = len(data)
+		self.values = (ctypes.c_char_p * len(data))(*data)
+		self.lengths = (ctypes.c_int * len(data))(*map(len, data))
+		self.formats = (ctypes.c_int * len(data))(*[BINARY] * len(data))
 
 
 class Connection:
@@ -94,11 +95,19 @@ class Connection:
 	def value(self, sql):
 		return self.exec(sql)[0][0]
 
+	def send(self, sql):
+		"""Begin to run SQL; finish() waits until it has ended."""
+		if not lib.PQsendQuery(self.conn, sql.encode()):
+			raise RuntimeError(lib.PQerrorMessage(self.conn).decode())
+
+	def finish(self):
+		while result := lib.PQgetResult(self.conn):
+			lib.PQclear(self._check(result, (COMMAND_OK, TUPLES_OK)))
+
 	def exec_watched(self, sql, watch, interval=0.1):
 		"""Run SQL and call watch() now and then until it ends; seconds."""
 		start = time.perf_counter()
-		if not lib.PQsendQuery(self.conn, sql.encode()):
-			raise RuntimeError(lib.PQerrorMessage(self.conn).decode())
+		self.send(sql)
 		socket = lib.PQsocket(self.conn)
 		while lib.PQisBusy(self.conn):
 			if select.select([socket], [], [], interval)[0]:
@@ -106,8 +115,7 @@ class Connection:
 			else:
 				watch()
 		seconds = time.perf_counter() - start
-		while result := lib.PQgetResult(self.conn):
-			lib.PQclear(self._check(result, (COMMAND_OK, TUPLES_OK)))
+		self.finish()
 		return seconds
 
 	def copy(self, sql, pieces):
@@ -131,13 +139,13 @@ class Connection:
 		"""
 		Execute a prepared statement once for each parameter (None: without
 		one).  Returns the seconds of each call, and the int4 of the first
-		column of all rows of each.
+		column of all rows of each, if there are any.
 		"""
 		name = name.encode()
 		clock, call = time.perf_counter, lib.PQexecPrepared
 		seconds, results = [], []
 		for p in parameters:
-			arguments = (1, p.values, p.lengths, p.formats) if p else (
+			arguments = (p.number, p.values, p.lengths, p.formats) if p else (
 				0, None, None, None)
 			start = clock()
 			result = call(self.conn, name, *arguments, BINARY)
@@ -146,7 +154,7 @@ class Connection:
 		return seconds, [self._take_ids(result) for result in results]
 
 	def _take_ids(self, result):
-		self._check(result, (TUPLES_OK,))
+		self._check(result, (COMMAND_OK, TUPLES_OK))
 		ids = [int.from_bytes(ctypes.string_at(lib.PQgetvalue(result, i, 0), 4),
 							  "big") for i in range(lib.PQntuples(result))]
 		lib.PQclear(result)
