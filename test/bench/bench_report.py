@@ -222,8 +222,8 @@ def filter_lines(results, shown):
 def report(results, shown):
 	lines = head_lines(results) + target_lines(results)
 	lines += growth_lines(results, shown)
-	lines += ["", "## Builds and sizes"] + image(shown, "build") \
-		if any(s.built for s in results.sets) else []
+	if any(s.built for s in results.sets):
+		lines += ["", "## Builds and sizes"] + image(shown, "build")
 	lines += filter_lines(results, shown)
 	for one in results.sets:
 		if one.built or one.timings:

@@ -209,7 +209,7 @@ def x_ticks(x):
 		parts.append(line(at, TOP, at, HEIGHT - BOTTOM, GRID))
 		if at >= free:
 			parts.append(text(at, HEIGHT - BOTTOM + 16, number(tick)))
-			free = at + 7 * len(number(tick))
+			free = at + 9 * len(number(tick))
 	return parts
 
 
