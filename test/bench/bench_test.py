@@ -80,6 +80,7 @@ class Targets(unittest.TestCase):
 		speed = one["queries/s over pgvector's, K = 10"]
 		self.assertAlmostEqual(speed.got, 6)
 		self.assertEqual((speed.at, speed.verdict()), ("made-100000", "met"))
+		self.assertIn("by CPU time 6.00", speed.note)
 		library = one["queries/s through SQL over hnswlib's, K = 10"]
 		self.assertAlmostEqual(library.got, 0.5)
 		self.assertEqual(library.verdict(), "missed by 29%")

@@ -70,7 +70,8 @@ def against(target, result, rival, k):
 		return target
 	ratios = own.ratios(other)
 	target.got = statistics.median(ratios)
-	target.note = f"{named(own)}; {named(other)}; {times(ratios)}"
+	target.note = f"{named(own)}; {named(other)}; {times(ratios)}; by CPU time " \
+		f"{other.cpu / own.cpu:.2f}"
 	if not reached:
 		target.note += f"; {rival} does not reach the recall"
 	return target
