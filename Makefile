@@ -29,7 +29,8 @@ OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
 	src/index/page_stream.o src/index/parallel_build.o src/index/index_check.o \
 	src/index/scan_report.o src/index/scan_stat.o src/index/stat_memory.o \
 	src/index/scan_explain.o
-OBJS += src/hnsw/hnsw_rows.o src/hnsw/hnsw_keytape.o src/hnsw/hnsw_exact.o \
+OBJS += src/hnsw/hnsw_rows.o src/hnsw/hnsw_keytape.o src/hnsw/hnsw_tapecode.o \
+	src/hnsw/hnsw_shortlist.o src/hnsw/hnsw_exact.o \
 	src/hnsw/hnsw_inspect.o src/hnsw/hnsw_stats.o src/hnsw/hnsw_check.o \
 	src/hnsw/hnsw_check_rows.o src/hnsw/hnsw_check_keys.o
 OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \

@@ -90,4 +90,17 @@ SELECT command FROM generate_series(1, 5) round, unnest(ARRAY['DELETE FROM same'
 	WITH ORDINALITY c (command, n) ORDER BY round, n \gexec
 SELECT pages <= :pages AS no_growth, rows FROM recsys.index_stats('same_v');
 SELECT recsys.check_index('same_v');
-DROP TABLE items, query, same;
+
+-- many dimensions: codes of one bit, and of one that leave dimensions out
+CREATE TABLE wide AS SELECT i AS id, pg_temp.noise(i, 1000) AS v1000,
+	pg_temp.noise(-i, 2100) AS v2100, i % 2 AS a FROM generate_series(1, 200) i;
+CREATE INDEX wide_v1000 ON wide USING recsys_hnsw (v1000, a);
+CREATE INDEX wide_v2100 ON wide USING recsys_hnsw (v2100, a);
+INSERT INTO wide SELECT i, pg_temp.noise(i, 1000), pg_temp.noise(-i, 2100), i % 2
+	FROM generate_series(201, 250) i;
+SELECT recsys.check_index('wide_v1000'), recsys.check_index('wide_v2100');
+SELECT id, (SELECT array_agg(id) FROM (SELECT id FROM wide WHERE a = t.a ORDER BY v1000 <-> t.v1000 LIMIT 1) x) AS by_v1000,
+	(SELECT array_agg(id) FROM (SELECT id FROM wide WHERE a = t.a ORDER BY v2100 <#> t.v2100 LIMIT 1) x) AS by_v2100
+FROM wide t WHERE id IN (7, 8, 230);
+SELECT index, strategy, rows, visited < 125 AS some FROM recsys.last_scan();
+DROP TABLE items, query, same, wide;

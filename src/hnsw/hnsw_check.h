@@ -16,6 +16,7 @@ typedef struct IndexedKeys
 	ItemPointerData tid;
 	NodeAddr	addr;			/* of the node */
 	uint64		hash;
+	uint64		code;			/* hash of the code, on the tape */
 	IndexPlace	place;			/* of a row of the tape */
 } IndexedKeys;
 
@@ -59,8 +60,15 @@ extern void check_keys_of_slot(HnswCheck *check, NodeAddr node,
 							   const GraphNode *slot);
 extern void check_keys_of_tape(HnswCheck *check);
 
-/* Compare a row of the table with what has been collected. */
-extern void check_keys_of_row(HnswCheck *check, const CheckedRow *row);
+/*
+ * Compare a row of the table with what has been collected, and with the hash of
+ * the code that its node has.
+ */
+extern void check_keys_of_row(HnswCheck *check, const CheckedRow *row,
+							  uint64 code);
+
+/* What the tape's code of a node's rows must be, as a hash. */
+extern uint64 check_code_of_node(const HnswCheck *check, const GraphNode *node);
 
 /* hnsw_check_rows.c */
 extern void hnsw_check_rows(HnswCheck *check);

@@ -1,10 +1,12 @@
 /*
  * hnsw_check_keys.c
- *		check_index: the keys of filter columns, in nodes and on the key tape.
+ *		check_index: the keys of filter columns, in nodes and on the key tape,
+ *		and the codes there.
  *
  * What both say of each heap row is collected and sorted by TID.  For a row
  * that the snapshot sees both must be there, of the same node, and be the keys
- * of the row's values.  Of a dead row a crash may have left either alone.
+ * of the row's values, and the code must be that of the node's vector.  Of a
+ * dead row a crash may have left either alone.
  */
 #include "postgres.h"
 
@@ -58,12 +60,27 @@ check_keys_of_slot(HnswCheck *check, NodeAddr node, const GraphNode *slot)
 	}
 }
 
-/* Collect a row of the page of the tape read last. */
-static void
-check_tape_row(HnswCheck *check, const KeyLayout *layout, IndexPlace at)
+uint64
+check_code_of_node(const HnswCheck *check, const GraphNode *node)
 {
-	uint8	   *block = key_page_block(layout, check->inspection.page.data,
-									   at.slot / FASTSCAN_LANES);
+	const NodeLayout *nodes = &check->inspection.layout;
+	TapeCodeLayout layout;
+	TapeCode	code;
+
+	if (nodes->nfilters == 0)
+		return 0;
+	tape_code_layout_init(&layout, nodes->padded_dim);
+	tape_code_encode(&layout, check->inspection.meta.unit, node->scale,
+					 node_own(nodes, node), &code);
+	return tape_code_hash(&layout, &code);
+}
+
+/* Collect the keys of a row of a page of the tape. */
+static void
+check_tape_row(HnswCheck *check, const KeyLayout *layout, Page page,
+			   IndexPlace at)
+{
+	uint8	   *block = key_page_block(layout, page, at.slot / FASTSCAN_LANES);
 	int			lane = at.slot % FASTSCAN_LANES;
 	IndexedKeys row = {.place = at};
 	FilterKeys	keys;
@@ -81,6 +98,7 @@ check_tape_row(HnswCheck *check, const KeyLayout *layout, IndexPlace at)
 	key_list_add(&check->tape_keys, row);
 }
 
+/* Collect the keys of a page of the tape. */
 static void
 check_tape_page(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
 {
@@ -101,9 +119,44 @@ check_tape_page(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
 			if (i >= layout->blocks_per_page)
 				index_check_fault(&check->base, at,
 								  "a page of filter keys has no such row");
-			check_tape_row(check, layout, at);
+			check_tape_row(check, layout, check->inspection.page.data, at);
 		}
 	}
+}
+
+/* Collect the codes of the rows from place first of tape_keys on, of a unit. */
+static void
+check_tape_codes(HnswCheck *check, const KeyLayout *layout, BlockNumber block,
+				 Size first)
+{
+	int			current = 0;
+
+	for (Size i = first; i < check->tape_keys.n; i++)
+	{
+		IndexedKeys *row = &check->tape_keys.rows[i];
+		int			b = row->place.slot / FASTSCAN_LANES;
+		IndexPlace	at = {block + key_unit_code_page(layout, b), 0};
+		TapeCode	code;
+
+		if (key_unit_code_page(layout, b) != current &&
+			(at.block >= check->inspection.nblocks ||
+			 inspection_read_page(&check->inspection, at.block) != HNSW_PAGE_CODES))
+			index_check_fault(&check->base, at, "it is no page of codes");
+		current = key_unit_code_page(layout, b);
+		tape_code_get(&layout->code,
+					  code_page_block(layout, check->inspection.page.data, b),
+					  row->place.slot % FASTSCAN_LANES, &code);
+		row->code = tape_code_hash(&layout->code, &code);
+	}
+}
+
+static void
+check_tape_unit(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
+{
+	Size		first = check->tape_keys.n;
+
+	check_tape_page(check, layout, block);
+	check_tape_codes(check, layout, block, first);
 }
 
 static int
@@ -123,10 +176,12 @@ check_keys_of_tape(HnswCheck *check)
 	if (meta->nfilters == 0)
 		return;
 	check->filters = filter_encoder_create(check->inspection.access.index);
-	key_layout_init(&layout, meta->nfilters);
+	key_layout_init(&layout, meta->nfilters,
+					check->inspection.layout.padded_dim);
 	for (int i = 0; i < meta->nkey_runs; i++)
 		for (uint32 j = 0; j < meta->key_runs[i].n; j++)
-			check_tape_page(check, &layout, meta->key_runs[i].first + j);
+			check_tape_unit(check, &layout,
+							meta->key_runs[i].first + j * layout.unit_pages);
 	if (check->node_keys.n > 0)
 		qsort_interruptible(check->node_keys.rows, check->node_keys.n,
 							sizeof(IndexedKeys), compare_keys, NULL);
@@ -162,7 +217,7 @@ key_list_find(const KeyList *list, ItemPointer tid)
 }
 
 void
-check_keys_of_row(HnswCheck *check, const CheckedRow *row)
+check_keys_of_row(HnswCheck *check, const CheckedRow *row, uint64 code)
 {
 	NodeAddr	addr = node_addr(row->holder.block, row->holder.slot);
 	const IndexedKeys *in_node;
@@ -185,6 +240,8 @@ check_keys_of_row(HnswCheck *check, const CheckedRow *row)
 		what = "the key tape has its heap row (%u,%u) in another node";
 	else if (on_tape->hash != hash)
 		what = "the key tape holds other filter keys than its heap row (%u,%u)";
+	else if (on_tape->code != code)
+		what = "the key tape holds the code of another vector for its heap row (%u,%u)";
 	else
 		return;
 	index_check_standby(&check->base);

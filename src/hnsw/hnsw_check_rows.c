@@ -54,6 +54,7 @@ check_row(const CheckedRow *row, void *arg)
 	NodeAddr	addr = node_addr(row->holder.block, row->holder.slot);
 	GraphStore *store = &check->store.base;
 	const GraphNode *node;
+	uint64		code;
 	bool		agrees;
 
 	if (row->vector->dim != check->inspection.meta.dim)
@@ -65,10 +66,11 @@ check_row(const CheckedRow *row, void *arg)
 	coder_encode(check->coder, row->vector);
 	node = store->ops->read(store, addr);
 	agrees = stored_agrees(check, node);
+	code = check_code_of_node(check, node);
 	store->ops->read_end(store);
 	if (agrees)
 	{
-		check_keys_of_row(check, row);
+		check_keys_of_row(check, row, code);
 		return;
 	}
 	index_check_standby(&check->base);

@@ -337,17 +337,31 @@ count_rows(Arena *arena, const NodeAddr *placed, uint32 n)
 	return nrows;
 }
 
+/* Add the rows of a slot to the key tape, with a node's address and code. */
+static void
+flush_slot_keys(Relation index, HnswMeta *meta, const SlotRows *rows,
+				TapeRow *tape)
+{
+	for (int i = 0; i < rows->n; i++)
+	{
+		slot_rows_get(rows, i, &tape->row);
+		key_tape_add(index, PAGE_WAL_AT_END, meta, tape);
+	}
+}
+
 /* Write the key tape in the order of the nodes' places. */
 static void
 flush_keys(Relation index, Arena *arena, HnswMeta *meta,
 		   const NodeAddr *placed, uint32 n, const NodeAddr *places)
 {
+	const NodeLayout *nodes = &arena->base.layout;
 	uint64		nrows = count_rows(arena, placed, n);
 	KeyLayout	layout;
+	TapeRow		tape;
 
 	if (meta->nfilters == 0)
 		return;
-	key_layout_init(&layout, meta->nfilters);
+	key_layout_init(&layout, meta->nfilters, nodes->padded_dim);
 	key_tape_extend(index, PAGE_WAL_AT_END, meta,
 					(uint32) (nrows / layout.rows_per_page + 1));
 	for (uint32 i = 0; i < n; i++)
@@ -355,16 +369,14 @@ flush_keys(Relation index, Arena *arena, HnswMeta *meta,
 		const GraphNode *slot = arena_slot(arena, placed[i]);
 		NodeAddr	owner = slot->kind == SLOT_POSTING ?
 		((const Posting *) slot)->owner : placed[i];
-		SlotRows	rows = slot_rows(&arena->base.layout, slot);
+		const GraphNode *node = arena_slot(arena, owner);
+		SlotRows	rows = slot_rows(nodes, slot);
 
 		CHECK_FOR_INTERRUPTS();
-		for (int r = 0; r < rows.n; r++)
-		{
-			NodeRow		row;
-
-			slot_rows_get(&rows, r, &row);
-			key_tape_add(index, PAGE_WAL_AT_END, meta, places[owner], &row);
-		}
+		tape.addr = places[owner];
+		tape_code_encode(&layout.code, meta->unit, node->scale,
+						 node_own(nodes, node), &tape.code);
+		flush_slot_keys(index, meta, &rows, &tape);
 	}
 }
 

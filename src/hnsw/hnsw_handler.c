@@ -103,8 +103,9 @@ scan_visits(const IndexPath *path, double wanted, double nmatching)
 	{
 		KeyLayout	layout;
 
-		key_layout_init(&layout, nfilters);
-		exact = hnsw_exact_visits(nrows / layout.rows_per_page, nmatching);
+		key_layout_init(&layout, nfilters, NODE_MIN_CODE_DIM);
+		exact = hnsw_exact_visits(nrows, nmatching, layout.rows_per_page) +
+			hnsw_exact_nodes(hnsw_stage_end(wanted), nmatching);
 	}
 	return Min(hnsw_graph_visits(hnsw_stage_end(wanted), nmatching / nrows),
 			   exact);

@@ -141,6 +141,20 @@ inserter_add_row(Inserter *inserter, const NodeRow *row)
 	return addr;
 }
 
+/* Put the encoded vector's row on the key tape. */
+static void
+inserter_add_to_tape(Inserter *inserter, NodeAddr addr, const NodeRow *row)
+{
+	const OwnVector *own = &inserter->coder->own;
+	TapeRow		tape = {.addr = addr,.row = *row};
+	TapeCodeLayout layout;
+
+	tape_code_layout_init(&layout, inserter->coder->layout.padded_dim);
+	tape_code_encode(&layout, inserter->meta.unit, own->scale, own->codes,
+					 &tape.code);
+	key_tape_add(inserter->index, inserter->wal, &inserter->meta, &tape);
+}
+
 /* Insert one row.  The caller holds the insert lock in share mode. */
 void
 inserter_insert(Inserter *inserter, const Vector *vector, const NodeRow *row)
@@ -154,7 +168,7 @@ inserter_insert(Inserter *inserter, const Vector *vector, const NodeRow *row)
 	coder_encode(inserter->coder, vector);
 	addr = inserter_add_row(inserter, row);
 	if (inserter->meta.nfilters > 0)
-		key_tape_add(inserter->index, inserter->wal, &inserter->meta, addr, row);
+		inserter_add_to_tape(inserter, addr, row);
 }
 
 /* The access method's insert: the inserter lives as long as the statement. */

@@ -74,7 +74,8 @@ inspection_read_page(Inspection *inspection, BlockNumber block)
 		kind = block == HNSW_META_BLOCK ? HNSW_PAGE_META : HNSW_PAGE_NODES;
 		if (kind == HNSW_PAGE_NODES &&
 			(page_tag(page)->kind == HNSW_PAGE_ENTRY ||
-			 page_tag(page)->kind == HNSW_PAGE_KEYS))
+			 page_tag(page)->kind == HNSW_PAGE_KEYS ||
+			 page_tag(page)->kind == HNSW_PAGE_CODES))
 			kind = page_tag(page)->kind;
 		page_check(index, buffer, hnsw_tag(kind));
 	}

@@ -1,13 +1,16 @@
 /*
  * hnsw_keytape.c
  *		The key tape: the keys of filter columns of all heap rows, close
- *		together.
+ *		together, and short codes of their vectors.
  *
- * Every function locks one page at a time, and callers hold no page lock.
- * Adding pages takes the relation extension lock first, so that one process
- * does it for all that wait, and the pages of a run are next to each other.
+ * Callers hold no page lock.  A page of codes is locked only while the page of
+ * keys of its unit is, and never two pages of codes at a time.  Adding units
+ * takes the relation extension lock first, so that one process does it for all
+ * that wait, and the pages of a run are next to each other.
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "commands/vacuum.h"
 #include "miscadmin.h"
@@ -21,7 +24,7 @@
 #include "index/buffer_hint.h"
 #include "index/page_stream.h"
 
-/* Share of its pages by which the tape grows, and the least number. */
+/* Share of its units by which the tape grows, and the least number. */
 #define KEY_RUN_SHARE 16
 #define KEY_RUN_MIN 8
 
@@ -29,7 +32,7 @@
 #define SAMPLE_PAGES 16
 
 void
-key_layout_init(KeyLayout *layout, int nfilters)
+key_layout_init(KeyLayout *layout, int nfilters, int padded_dim)
 {
 	layout->nfilters = nfilters;
 	layout->addrs_off = filter_block_size(nfilters);
@@ -39,66 +42,99 @@ key_layout_init(KeyLayout *layout, int nfilters)
 	layout->blocks_per_page = Min((PAGE_CONTENT_SIZE - sizeof(KeyPage)) /
 								  layout->block_size, KEY_PAGE_MAX_BLOCKS);
 	layout->rows_per_page = layout->blocks_per_page * FASTSCAN_LANES;
+	tape_code_layout_init(&layout->code, padded_dim);
+	layout->codes_per_page = PAGE_CONTENT_SIZE / layout->code.block_size;
+	layout->unit_pages = 1 + (layout->blocks_per_page - 1) /
+		layout->codes_per_page + 1;
+}
+
+/* The layout of an index that has dimensions. */
+static void
+key_layout_of(KeyLayout *layout, const HnswMeta *meta)
+{
+	key_layout_init(layout, meta->nfilters, node_padded_dim(meta->dim));
 }
 
 /* ----- pages ----- */
 
 uint32
-key_tape_npages(const HnswMeta *meta)
+key_tape_nunits(const HnswMeta *meta)
 {
-	uint32		npages = 0;
+	uint32		nunits = 0;
 
 	for (int i = 0; i < meta->nkey_runs; i++)
-		npages += meta->key_runs[i].n;
-	return npages;
+		nunits += meta->key_runs[i].n;
+	return nunits;
 }
 
 BlockNumber
-key_tape_block(const HnswMeta *meta, uint32 number)
+key_tape_block(const KeyLayout *layout, const HnswMeta *meta, uint32 number)
 {
 	for (int i = 0; i < meta->nkey_runs; i++)
 	{
 		if (number < meta->key_runs[i].n)
-			return meta->key_runs[i].first + number;
+			return meta->key_runs[i].first + number * layout->unit_pages;
 		number -= meta->key_runs[i].n;
 	}
 	return InvalidBlockNumber;
 }
 
-static bool
-meta_add_block(HnswMeta *meta, void *arg)
+/* A unit that has been added. */
+typedef struct NewUnit
 {
-	BlockNumber block = *(BlockNumber *) arg;
+	const KeyLayout *layout;
+	BlockNumber first;
+} NewUnit;
+
+static bool
+meta_add_unit(HnswMeta *meta, void *arg)
+{
+	const NewUnit *unit = arg;
 	KeyRun	   *end = &meta->key_runs[meta->nkey_runs];
 
-	if (meta->nkey_runs > 0 && end[-1].first + end[-1].n == block)
+	if (meta->nkey_runs > 0 && end[-1].first + end[-1].n *
+		unit->layout->unit_pages == unit->first)
 	{
 		end[-1].n++;
 		return true;
 	}
 	if (meta->nkey_runs == KEY_MAX_RUNS)
 		return false;
-	end->first = block;
+	end->first = unit->first;
 	end->n = 1;
 	meta->nkey_runs++;
 	return true;
 }
 
-/* Add one page to the tape. */
-static void
-key_tape_add_page(Relation index, PageWal wal, HnswMeta *meta)
+/* Add an empty page to the index; returns its block. */
+static BlockNumber
+key_tape_add_page(Relation index, PageWal wal, HnswPageKind kind)
 {
 	Buffer		buffer = compat_extend_relation(index, MAIN_FORKNUM);
 	BlockNumber block = BufferGetBlockNumber(buffer);
-	uint32		npages = key_tape_npages(meta);
 	PageEdit	edit;
 
-	page_format(page_edit_begin(&edit, index, buffer, wal),
-				hnsw_tag(HNSW_PAGE_KEYS));
+	page_format(page_edit_begin(&edit, index, buffer, wal), hnsw_tag(kind));
 	page_edit_end(&edit, true);
 	UnlockReleaseBuffer(buffer);
-	hnsw_meta_update(index, wal, meta, meta_add_block, &block);
-	if (key_tape_npages(meta) == npages)
+	return block;
+}
+
+/* Add a unit to the tape; the caller has the relation extension lock. */
+static void
+key_tape_add_unit(Relation index, PageWal wal, HnswMeta *meta,
+				  const KeyLayout *layout)
+{
+	uint32		nunits = key_tape_nunits(meta);
+	NewUnit		unit = {.layout = layout};
+
+	unit.first = key_tape_add_page(index, wal, HNSW_PAGE_KEYS);
+	for (int i = 1; i < layout->unit_pages; i++)
+		if (key_tape_add_page(index, wal, HNSW_PAGE_CODES) != unit.first + i)
+			elog(ERROR, "pages of index \"%s\" are not next to each other",
+				 RelationGetRelationName(index));
+	hnsw_meta_update(index, wal, meta, meta_add_unit, &unit);
+	if (key_tape_nunits(meta) == nunits)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the filter keys of index \"%s\" are in too many pieces",
@@ -107,24 +143,27 @@ key_tape_add_page(Relation index, PageWal wal, HnswMeta *meta)
 }
 
 void
-key_tape_extend(Relation index, PageWal wal, HnswMeta *meta, uint32 npages)
+key_tape_extend(Relation index, PageWal wal, HnswMeta *meta, uint32 nunits)
 {
+	KeyLayout	layout;
+
 	LockRelationForExtension(index, ExclusiveLock);
 	hnsw_meta_read(index, meta);
-	if (meta->key_fill >= key_tape_npages(meta))
-		for (uint32 i = 0; i < npages; i++)
-			key_tape_add_page(index, wal, meta);
+	key_layout_of(&layout, meta);
+	if (meta->key_fill >= key_tape_nunits(meta))
+		for (uint32 i = 0; i < nunits; i++)
+			key_tape_add_unit(index, wal, meta, &layout);
 	UnlockRelationForExtension(index, ExclusiveLock);
 }
 
 /* Pin and lock a page of the tape. */
 static Buffer
-key_tape_lock(Relation index, const HnswMeta *meta, uint32 number, int mode)
+key_tape_lock(Relation index, BlockNumber block, HnswPageKind kind, int mode)
 {
-	Buffer		buffer = ReadBuffer(index, key_tape_block(meta, number));
+	Buffer		buffer = ReadBuffer(index, block);
 
 	LockBuffer(buffer, mode);
-	page_check(index, buffer, hnsw_tag(HNSW_PAGE_KEYS));
+	page_check(index, buffer, hnsw_tag(kind));
 	return buffer;
 }
 
@@ -145,42 +184,58 @@ key_page_free_place(const KeyLayout *layout, Page page)
 }
 
 static void
-key_page_put(const KeyLayout *layout, Page page, int place, NodeAddr addr,
-			 const NodeRow *row)
+key_page_put(const KeyLayout *layout, Page page, int place, const TapeRow *row)
 {
 	int			lane = place % FASTSCAN_LANES;
 	uint8	   *block = key_page_block(layout, page, place / FASTSCAN_LANES);
 
-	filter_block_put(block, layout->nfilters, lane, &row->keys);
-	key_block_addrs(layout, block)[lane] = addr;
-	key_block_tids(layout, block)[lane] = row->tid;
+	filter_block_put(block, layout->nfilters, lane, &row->row.keys);
+	key_block_addrs(layout, block)[lane] = row->addr;
+	key_block_tids(layout, block)[lane] = row->row.tid;
 	key_page(page)->live[place / FASTSCAN_LANES] |= UINT32_C(1) << lane;
 }
 
-/* Put a row on a page of the tape; false where it is full. */
-static bool
-key_tape_try_page(Relation index, PageWal wal, const HnswMeta *meta,
-				  NodeAddr addr, const NodeRow *row)
+/* Put the code of a free place of a locked page of keys. */
+static void
+key_tape_put_code(Relation index, PageWal wal, const KeyLayout *layout,
+				  BlockNumber first, int place, const TapeCode *code)
 {
-	Buffer		buffer = key_tape_lock(index, meta, meta->key_fill,
-									   BUFFER_LOCK_EXCLUSIVE);
-	KeyLayout	layout;
+	int			i = place / FASTSCAN_LANES;
+	Buffer		buffer = key_tape_lock(index,
+									   first + key_unit_code_page(layout, i),
+									   HNSW_PAGE_CODES, BUFFER_LOCK_EXCLUSIVE);
 	PageEdit	edit;
-	int			place;
+	Page		page = page_edit_begin(&edit, index, buffer, wal);
 
-	key_layout_init(&layout, meta->nfilters);
-	place = key_page_free_place(&layout, BufferGetPage(buffer));
+	tape_code_put(&layout->code, code_page_block(layout, page, i),
+				  place % FASTSCAN_LANES, code);
+	page_edit_end(&edit, true);
+	UnlockReleaseBuffer(buffer);
+}
+
+/* Put a row into a unit of the tape; false where it is full. */
+static bool
+key_tape_try_unit(Relation index, PageWal wal, const HnswMeta *meta,
+				  const KeyLayout *layout, const TapeRow *row)
+{
+	BlockNumber first = key_tape_block(layout, meta, meta->key_fill);
+	Buffer		buffer = key_tape_lock(index, first, HNSW_PAGE_KEYS,
+									   BUFFER_LOCK_EXCLUSIVE);
+	int			place = key_page_free_place(layout, BufferGetPage(buffer));
+	PageEdit	edit;
+
 	if (place >= 0)
 	{
-		key_page_put(&layout, page_edit_begin(&edit, index, buffer, wal), place,
-					 addr, row);
+		key_tape_put_code(index, wal, layout, first, place, &row->code);
+		key_page_put(layout, page_edit_begin(&edit, index, buffer, wal), place,
+					 row);
 		page_edit_end(&edit, true);
 	}
 	UnlockReleaseBuffer(buffer);
 	return place >= 0;
 }
 
-/* Let inserts go on to the next page, unless they have. */
+/* Let inserts go on to the next unit, unless they have. */
 static bool
 meta_move_on(HnswMeta *meta, void *arg)
 {
@@ -191,19 +246,21 @@ meta_move_on(HnswMeta *meta, void *arg)
 }
 
 void
-key_tape_add(Relation index, PageWal wal, HnswMeta *meta, NodeAddr addr,
-			 const NodeRow *row)
+key_tape_add(Relation index, PageWal wal, HnswMeta *meta, const TapeRow *row)
 {
+	KeyLayout	layout;
+
+	key_layout_of(&layout, meta);
 	for (;;)
 	{
-		uint32		npages = key_tape_npages(meta);
+		uint32		nunits = key_tape_nunits(meta);
 		uint32		full = meta->key_fill;
 
 		CHECK_FOR_INTERRUPTS();
-		if (full >= npages)
+		if (full >= nunits)
 			key_tape_extend(index, wal, meta,
-							Max(npages / KEY_RUN_SHARE, KEY_RUN_MIN));
-		else if (key_tape_try_page(index, wal, meta, addr, row))
+							Max(nunits / KEY_RUN_SHARE, KEY_RUN_MIN));
+		else if (key_tape_try_unit(index, wal, meta, &layout, row))
 			return;
 		else
 			hnsw_meta_update(index, wal, meta, meta_move_on, &full);
@@ -251,7 +308,7 @@ key_page_remove_dead(IndexVacuumInfo *info, const KeyLayout *layout,
 	return has_room;
 }
 
-/* Let inserts begin with a page that has room, unless they are before it. */
+/* Let inserts begin with a unit that has room, unless they are before it. */
 static bool
 meta_go_back(HnswMeta *meta, void *arg)
 {
@@ -267,159 +324,210 @@ void
 key_tape_vacuum(IndexVacuumInfo *info, HnswMeta *meta,
 				IndexBulkDeleteCallback callback, void *callback_state)
 {
-	uint32		npages = key_tape_npages(meta);
-	uint32		first_open = npages;
+	uint32		nunits = key_tape_nunits(meta);
+	uint32		first_open = nunits;
 	KeyLayout	layout;
 
-	key_layout_init(&layout, meta->nfilters);
-	for (uint32 number = npages; number-- > 0;)
+	if (nunits == 0)
+		return;
+	key_layout_of(&layout, meta);
+	for (uint32 number = nunits; number-- > 0;)
 	{
 		compat_vacuum_delay_point();
-		if (key_page_remove_dead(info, &layout, key_tape_block(meta, number),
+		if (key_page_remove_dead(info, &layout,
+								 key_tape_block(&layout, meta, number),
 								 callback, callback_state))
 			first_open = number;
 	}
-	if (first_open < npages)
+	if (first_open < nunits)
 		hnsw_meta_update(info->index, PAGE_WAL_GENERIC, meta, meta_go_back,
 						 &first_open);
 }
 
 /* ----- finding rows ----- */
 
-/* Add the rows of a block that a mask has. */
-static void
-matches_add(KeyMatches *matches, const KeyLayout *layout, const uint8 *block,
-			uint32 mask)
+/* A pass over the tape. */
+typedef struct TapePass
 {
-	const NodeAddr *addrs = key_block_addrs(layout, block);
-	const ItemPointerData *tids = key_block_tids(layout, block);
+	Relation	index;
+	const HnswMeta *meta;
+	const FilterSet *filter;
+	const TapeQuery *query;
+	KeyMatches *matches;
+	KeyLayout	layout;
+	uint32		asked;			/* units that the stream has been asked for */
+} TapePass;
 
-	if (matches->n + FASTSCAN_LANES > matches->max)
-	{
-		matches->max = Max(matches->max * 2, 1024);
-		matches->rows = matches->rows == NULL ?
-			palloc(sizeof(KeyMatch) * matches->max) :
-			repalloc_huge(matches->rows,
-						  mul_size(sizeof(KeyMatch), matches->max));
-	}
+static void
+matches_reserve(KeyMatches *matches, int n)
+{
+	if (matches->n + n <= matches->max)
+		return;
+	matches->max = Max(matches->max * 2, 1024);
+	matches->rows = matches->rows == NULL ?
+		palloc(sizeof(KeyMatch) * matches->max) :
+		repalloc_huge(matches->rows, mul_size(sizeof(KeyMatch), matches->max));
+}
+
+/*
+ * Add the rows of a block that a mask has.  A score that is no number, which
+ * only damage explains, counts as the best.
+ */
+static void
+pass_add_block(TapePass *pass, const uint8 *keys, const uint8 *codes,
+			   uint32 mask)
+{
+	const NodeAddr *addrs = key_block_addrs(&pass->layout, keys);
+	const ItemPointerData *tids = key_block_tids(&pass->layout, keys);
+	float		scores[FASTSCAN_LANES];
+	uint32		numbers = kernels->code_scan_block(codes, &pass->query->scan,
+												   scores);
+
+	matches_reserve(pass->matches, FASTSCAN_LANES);
 	for (; mask != 0; mask &= mask - 1)
 	{
 		int			lane = pg_rightmost_one_pos32(mask);
-		KeyMatch   *match = &matches->rows[matches->n++];
+		KeyMatch   *match = &pass->matches->rows[pass->matches->n++];
 
+		match->score = numbers >> lane & 1 ? scores[lane] : INFINITY;
 		match->addr = addrs[lane];
 		match->tid = tids[lane];
 	}
 }
 
-/* Find the rows of a locked page that satisfy a filter. */
+/* Bring codes to the processor's caches. */
 static void
-key_page_match(const KeyLayout *layout, Page page, const FilterSet *filter,
-			   KeyMatches *matches)
+code_block_prefetch(const KeyLayout *layout, const uint8 *block)
 {
+	for (Size off = 0; off < layout->code.block_size; off += 64)
+		__builtin_prefetch(block + off);
+}
+
+/* Add the rows that masks have of a locked page of keys, from its pages of codes. */
+static void
+pass_add_masks(TapePass *pass, BlockNumber first, Page keys,
+			   const uint32 *masks)
+{
+	const KeyLayout *layout = &pass->layout;
+	Buffer		buffer = InvalidBuffer;
+	int			current = 0;
+
 	for (int i = 0; i < layout->blocks_per_page; i++)
 	{
-		uint32		live = key_page(page)->live[i];
-		uint8	   *block = key_page_block(layout, page, i);
-		uint32		mask = filter_set_block(filter, block, live);
+		int			wanted = key_unit_code_page(layout, i);
 
-		matches->nrejected += pg_popcount32(live & ~mask);
-		if (mask != 0)
-			matches_add(matches, layout, block, mask);
+		if (masks[i] == 0)
+			continue;
+		if (wanted != current)
+		{
+			if (BufferIsValid(buffer))
+				UnlockReleaseBuffer(buffer);
+			buffer = key_tape_lock(pass->index, first + wanted, HNSW_PAGE_CODES,
+								   BUFFER_LOCK_SHARE);
+			current = wanted;
+			for (int j = i; j < layout->blocks_per_page &&
+				 key_unit_code_page(layout, j) == current; j++)
+				if (masks[j] != 0)
+					code_block_prefetch(layout, code_page_block(layout,
+																BufferGetPage(buffer), j));
+		}
+		pass_add_block(pass, key_page_block(layout, keys, i),
+					   code_page_block(layout, BufferGetPage(buffer), i),
+					   masks[i]);
 	}
+	if (BufferIsValid(buffer))
+		UnlockReleaseBuffer(buffer);
+}
+
+/* Find the rows of a unit, whose page of keys is locked. */
+static void
+pass_match_unit(TapePass *pass, BlockNumber first, Page keys)
+{
+	const KeyLayout *layout = &pass->layout;
+	uint32		masks[KEY_PAGE_MAX_BLOCKS];
+	uint32		any = 0;
+
+	for (int i = 0; i < layout->blocks_per_page; i++)
+	{
+		uint32		live = key_page(keys)->live[i];
+
+		masks[i] = filter_set_block(pass->filter,
+									key_page_block(layout, keys, i), live);
+		pass->matches->nrejected += pg_popcount32(live & ~masks[i]);
+		any |= masks[i];
+	}
+	if (any != 0)
+		pass_add_masks(pass, first, keys, masks);
 }
 
 /* Bring what is read of a page to the processor's caches, if it is in a buffer. */
 static void
-key_page_prefetch(Relation index, BlockNumber block, const KeyLayout *layout,
-				  const FilterSet *filter)
+pass_prefetch(TapePass *pass, uint32 number)
 {
-	Page		page = (Page) buffer_hint_address(index, block);
+	BlockNumber block = key_tape_block(&pass->layout, pass->meta, number);
+	Page		page = (Page) buffer_hint_address(pass->index, block);
 
 	if (block == InvalidBlockNumber || page == NULL)
 		return;
 	__builtin_prefetch(page);
-	for (int i = 0; i < layout->blocks_per_page; i++)
-		filter_set_prefetch(filter, key_page_block(layout, page, i));
+	for (int i = 0; i < pass->layout.blocks_per_page; i++)
+		filter_set_prefetch(pass->filter,
+							key_page_block(&pass->layout, page, i));
 }
 
-/* The pages of the tape in their order. */
-typedef struct TapeCursor
-{
-	const HnswMeta *meta;
-	uint32		number;
-} TapeCursor;
-
+/* The pages of keys in their order. */
 static BlockNumber
-tape_next_block(void *arg)
+pass_next_block(void *arg)
 {
-	TapeCursor *cursor = arg;
+	TapePass   *pass = arg;
 
-	return key_tape_block(cursor->meta, cursor->number++);
-}
-
-static int
-compare_matches(const void *a, const void *b)
-{
-	const KeyMatch *x = a;
-	const KeyMatch *y = b;
-
-	return (x->addr > y->addr) - (x->addr < y->addr);
-}
-
-/* A build writes the tape in the order of addresses. */
-static void
-matches_sort(KeyMatches *matches)
-{
-	for (Size i = 1; i < matches->n; i++)
-		if (matches->rows[i].addr < matches->rows[i - 1].addr)
-		{
-			qsort(matches->rows, matches->n, sizeof(KeyMatch), compare_matches);
-			return;
-		}
+	return key_tape_block(&pass->layout, pass->meta, pass->asked++);
 }
 
 void
 key_tape_match(Relation index, const HnswMeta *meta, const FilterSet *filter,
-			   KeyMatches *matches)
+			   const TapeQuery *query, KeyMatches *matches)
 {
-	TapeCursor	cursor = {meta, 0};
-	PageStream *stream = page_stream_begin(index, tape_next_block, &cursor);
-	KeyLayout	layout;
+	TapePass	pass = {.index = index,.meta = meta,.filter = filter,.query = query,
+	.matches = matches};
+	PageStream *stream;
 	Buffer		buffer;
 	uint32		next = 1;
 
 	memset(matches, 0, sizeof(KeyMatches));
-	key_layout_init(&layout, meta->nfilters);
+	key_layout_of(&pass.layout, meta);
+	stream = page_stream_begin(index, pass_next_block, &pass);
 	while ((buffer = page_stream_next(stream)) != InvalidBuffer)
 	{
 		CHECK_FOR_INTERRUPTS();
-		key_page_prefetch(index, key_tape_block(meta, next++), &layout, filter);
+		pass_prefetch(&pass, next++);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page_check(index, buffer, hnsw_tag(HNSW_PAGE_KEYS));
-		key_page_match(&layout, BufferGetPage(buffer), filter, matches);
+		pass_match_unit(&pass, BufferGetBlockNumber(buffer),
+						BufferGetPage(buffer));
 		UnlockReleaseBuffer(buffer);
 	}
 	page_stream_end(stream);
-	matches_sort(matches);
 }
 
 void
 key_tape_sample(Relation index, const HnswMeta *meta, const FilterSet *filter,
 				double *nrows, double *nmatching)
 {
-	uint32		npages = key_tape_npages(meta);
-	uint32		nsampled = Min(npages, SAMPLE_PAGES);
+	uint32		nunits = key_tape_nunits(meta);
+	uint32		nsampled = Min(nunits, SAMPLE_PAGES);
 	KeyLayout	layout;
 	int64		nlive = 0;
 	int64		npassed = 0;
 
-	key_layout_init(&layout, meta->nfilters);
+	if (nunits > 0)
+		key_layout_of(&layout, meta);
 	for (uint32 i = 0; i < nsampled; i++)
 	{
-		uint32		number = (uint32) ((uint64) npages * i / nsampled);
-		Buffer		buffer = key_tape_lock(index, meta, number,
-										   BUFFER_LOCK_SHARE);
+		uint32		number = (uint32) ((uint64) nunits * i / nsampled);
+		Buffer		buffer = key_tape_lock(index,
+										   key_tape_block(&layout, meta, number),
+										   HNSW_PAGE_KEYS, BUFFER_LOCK_SHARE);
 		Page		page = BufferGetPage(buffer);
 
 		for (int b = 0; b < layout.blocks_per_page; b++)
@@ -433,6 +541,6 @@ key_tape_sample(Relation index, const HnswMeta *meta, const FilterSet *filter,
 		}
 		UnlockReleaseBuffer(buffer);
 	}
-	*nrows = nsampled > 0 ? (double) nlive * npages / nsampled : 0.0;
-	*nmatching = nsampled > 0 ? (double) npassed * npages / nsampled : 0.0;
+	*nrows = nsampled > 0 ? (double) nlive * nunits / nsampled : 0.0;
+	*nmatching = nsampled > 0 ? (double) npassed * nunits / nsampled : 0.0;
 }

@@ -1,19 +1,24 @@
 /*
  * hnsw_keytape.h
  *		The key tape: the keys of filter columns of all heap rows, close
- *		together.
+ *		together, and short codes of their vectors.
  *
- * Nodes are a kilobyte apart, so a filter that few rows satisfy is looked for
- * here.  An index with filter columns has pages of blocks of 32 rows each:
+ * Nodes are a kilobyte apart, so the rows that satisfy a filter are looked for
+ * here, and those of them that may be near the query.  An index with filter
+ * columns has units of a page of keys and some pages of codes behind it.  Both
+ * have blocks of 32 rows each; block i of the codes is of the rows of block i of
+ * the keys:
  *
- *		| KeyPage | block | block | ...
+ *		| KeyPage | block | block | ...				| block | block | ...
  *
- *		block: | keys and which are NULL (filter_key.h) | 32 addresses | 32 TIDs |
+ *		keys: | keys and which are NULL (filter_key.h) | 32 addresses | 32 TIDs |
+ *		codes: see hnsw_tapecode.h
  *
- * which is 584 bytes with one column, 416 rows a page, and 844 with two, 288
- * rows.  The metapage lists the pages as runs of consecutive blocks; a page's
- * number is its place in that order.  A new run has a sixteenth of the pages
- * that there are, so runs are few.
+ * A block of keys is 584 bytes with one column, 416 rows a page, and 844 with
+ * two, 288 rows; one of codes 1,152 at 128 dimensions, 224 rows.  The metapage
+ * lists the units as runs of consecutive ones; a unit's number is its place in
+ * that order.  A new run has a sixteenth of the units that there are, so runs
+ * are few.
  *
  * A row of the tape is found by its TID alone: VACUUM takes it out when it
  * takes the TID out of its node, and inserts use its place again.  A row whose
@@ -27,6 +32,7 @@
 
 #include "hnsw/hnsw_meta.h"
 #include "hnsw/hnsw_rows.h"
+#include "hnsw/hnsw_tapecode.h"
 
 #define KEY_PAGE_MAX_BLOCKS 14
 
@@ -37,18 +43,24 @@ typedef struct KeyPage
 
 StaticAssertDecl(sizeof(KeyPage) == 56, "KeyPage is part of the disk format");
 
-/* Sizes and offsets of a block, which follow from the number of columns. */
+/*
+ * Sizes and offsets of units, which follow from the number of columns and of
+ * dimensions.
+ */
 typedef struct KeyLayout
 {
 	int			nfilters;
-	Size		addrs_off;
+	Size		addrs_off;		/* in a block of keys */
 	Size		tids_off;
 	Size		block_size;
 	int			blocks_per_page;
 	int			rows_per_page;
+	TapeCodeLayout code;
+	int			codes_per_page; /* blocks of codes on a page of them */
+	int			unit_pages;
 } KeyLayout;
 
-extern void key_layout_init(KeyLayout *layout, int nfilters);
+extern void key_layout_init(KeyLayout *layout, int nfilters, int padded_dim);
 
 static inline KeyPage *
 key_page(Page page)
@@ -75,44 +87,72 @@ key_block_tids(const KeyLayout *layout, const uint8 *block)
 	return (ItemPointerData *) (block + layout->tids_off);
 }
 
-/* Pages of the tape, and the block of one. */
-extern uint32 key_tape_npages(const HnswMeta *meta);
-extern BlockNumber key_tape_block(const HnswMeta *meta, uint32 number);
+static inline uint8 *
+code_page_block(const KeyLayout *layout, Page page, int i)
+{
+	return (uint8 *) page_content(page) +
+		i % layout->codes_per_page * layout->code.block_size;
+}
+
+/* The page of codes for block i of the keys: so many behind that of the keys. */
+static inline int
+key_unit_code_page(const KeyLayout *layout, int i)
+{
+	return 1 + i / layout->codes_per_page;
+}
+
+/* Units of the tape, and the block of the first page of one. */
+extern uint32 key_tape_nunits(const HnswMeta *meta);
+extern BlockNumber key_tape_block(const KeyLayout *layout, const HnswMeta *meta,
+								  uint32 number);
 
 /*
- * Add so many pages to the tape if it has no room for a row.  *meta is read
+ * Add so many units to the tape if it has no room for a row.  *meta is read
  * anew.
  */
 extern void key_tape_extend(Relation index, PageWal wal, HnswMeta *meta,
-							uint32 npages);
+							uint32 nunits);
+
+/* A row as it goes to the tape. */
+typedef struct TapeRow
+{
+	NodeAddr	addr;
+	NodeRow		row;
+	TapeCode	code;
+} TapeRow;
 
 /* Add a row.  *meta may be old, and is brought up to date where that matters. */
 extern void key_tape_add(Relation index, PageWal wal, HnswMeta *meta,
-						 NodeAddr addr, const NodeRow *row);
+						 const TapeRow *row);
 
 /* Take out the rows whose TIDs are dead. */
 extern void key_tape_vacuum(IndexVacuumInfo *info, HnswMeta *meta,
 							IndexBulkDeleteCallback callback,
 							void *callback_state);
 
-/* Where a heap row that satisfies a filter is. */
+/* A heap row that satisfies a filter. */
 typedef struct KeyMatch
 {
+	float		score;			/* by its code, see TapeQuery */
 	NodeAddr	addr;
 	ItemPointerData tid;
 } KeyMatch;
 
 typedef struct KeyMatches
 {
-	KeyMatch   *rows;			/* ascending by address */
+	KeyMatch   *rows;
 	Size		n;
 	Size		max;
 	int64		nrejected;		/* rows that do not satisfy it */
 } KeyMatches;
 
-/* Find the rows that satisfy a filter, in the current memory context. */
+/*
+ * Find the rows that satisfy a filter, and score them, in the current memory
+ * context.
+ */
 extern void key_tape_match(Relation index, const HnswMeta *meta,
-						   const FilterSet *filter, KeyMatches *matches);
+						   const FilterSet *filter, const TapeQuery *query,
+						   KeyMatches *matches);
 
 /*
  * Estimate from a few pages how many rows there are, and how many of them

@@ -11,7 +11,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
-#include "hnsw/hnsw_meta.h"
+#include "hnsw/hnsw_keytape.h"
 #include "index/filter_key.h"
 
 static HnswMeta *
@@ -78,24 +78,26 @@ meta_fault(const HnswMeta *meta)
 static const char *
 meta_block_fault(const HnswMeta *meta, BlockNumber nblocks)
 {
-	uint64		nkey_pages = 0;
+	KeyLayout	layout;
+	uint64		nunits = 0;
 
 	for (int i = 0; i < meta->nentry_blocks; i++)
 		if (meta->entry_blocks[i] == HNSW_META_BLOCK ||
 			meta->entry_blocks[i] >= nblocks)
 			return "a page of entries does not exist";
+	key_layout_init(&layout, meta->nfilters, node_padded_dim(meta->dim));
 	for (int i = 0; i < meta->nkey_runs; i++)
 	{
 		const KeyRun *run = &meta->key_runs[i];
 
 		if (run->first == HNSW_META_BLOCK ||
-			(uint64) run->first + run->n > nblocks)
+			run->first + (uint64) run->n * layout.unit_pages > nblocks)
 			return "a page of filter keys does not exist";
-		nkey_pages += run->n;
+		nunits += run->n;
 	}
-	if (nkey_pages > nblocks)
+	if (nunits > nblocks)
 		return "a page of filter keys is listed twice";
-	if (meta->key_fill > nkey_pages)
+	if (meta->key_fill > nunits)
 		return "its page for filter keys does not exist";
 	if (meta->insert_block != InvalidBlockNumber &&
 		meta->insert_block >= nblocks)

@@ -9,7 +9,7 @@
 #include "hnsw/hnsw_node.h"
 
 #define HNSW_MAGIC 0x4E51
-#define HNSW_FORMAT 1
+#define HNSW_FORMAT 2
 #define HNSW_META_BLOCK 0
 
 typedef enum HnswPageKind
@@ -17,14 +17,15 @@ typedef enum HnswPageKind
 	HNSW_PAGE_META = 1,
 	HNSW_PAGE_ENTRY = 2,
 	HNSW_PAGE_NODES = 3,
-	HNSW_PAGE_KEYS = 4			/* see hnsw_keytape.h */
+	HNSW_PAGE_KEYS = 4,			/* see hnsw_keytape.h */
+	HNSW_PAGE_CODES = 5			/* the same */
 } HnswPageKind;
 
 /* Pages that the entry set may take, and entries; see hnsw_entry.h. */
 #define ENTRY_MAX_BLOCKS 128
 #define ENTRY_MAX 1024
 
-/* A run of pages of the key tape. */
+/* A run of units of the key tape. */
 typedef struct KeyRun
 {
 	BlockNumber first;
@@ -50,7 +51,7 @@ typedef struct HnswMeta
 	BlockNumber entry_blocks[ENTRY_MAX_BLOCKS];
 	int32		nfilters;		/* filter columns; must agree with the index */
 	int32		nkey_runs;		/* in use, see hnsw_keytape.h */
-	uint32		key_fill;		/* page of the key tape that inserts go to */
+	uint32		key_fill;		/* unit of the key tape that inserts go to */
 	KeyRun		key_runs[KEY_MAX_RUNS];
 } HnswMeta;
 

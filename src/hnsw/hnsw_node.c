@@ -79,7 +79,7 @@ node_layout_init(NodeLayout *layout, int dim, int nfilters)
 	Assert(dim >= 1 && dim <= NODE_MAX_DIM);
 	layout->dim = dim;
 	layout->nfilters = nfilters;
-	layout->padded_dim = Max(TYPEALIGN(64, dim), NODE_MIN_CODE_DIM);
+	layout->padded_dim = node_padded_dim(dim);
 	layout->code_dim = 0;
 	layout_set_rows(layout, least);
 	room = (int) (PAGE_CONTENT_SIZE - layout->node_size);

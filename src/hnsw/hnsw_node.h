@@ -119,6 +119,13 @@ typedef struct Posting
 StaticAssertDecl(offsetof(Posting, tids) == 12,
 				 "Posting is part of the disk format");
 
+/* The dimensions of rotated vectors. */
+static inline int
+node_padded_dim(int dim)
+{
+	return (int) Max(TYPEALIGN(64, dim), NODE_MIN_CODE_DIM);
+}
+
 /* Sizes and offsets of a slot: they follow from dimensions and filter columns. */
 typedef struct NodeLayout
 {

@@ -59,14 +59,26 @@
  */
 #define PROMISE_GROWTH (1.0 / 16.0)
 
-/* Visits that a stage is expected to make for a row, beyond ef_search. */
-#define VISITS_PER_ROW 2.2
+/*
+ * Visits that a stage is expected to make for a row, beyond ef_search: 2.4 to 4.3
+ * for 1,000 rows of 41 thousand to a million, 3.9 to 4.7 with a filter that rows
+ * satisfy at random.
+ */
+#define VISITS_PER_ROW 4.0
 
 /* Rows that ef_search pays for. */
 #define ROWS_INCLUDED 4.0
 
 /* Visits that the estimate of a filter's selectivity counts for. */
 #define PRIOR_VISITS 50.0
+
+/*
+ * Each time that so many visits have been made a scan looks where it goes, and
+ * changes over where it would make so many times the visits that the exact way
+ * costs.
+ */
+#define LOOK_AHEAD_VISITS 256
+#define LOOK_AHEAD_TIMES 1.5
 
 /* ----- begin and end ----- */
 
@@ -381,55 +393,103 @@ scan_row_is_ready(const HnswScan *so)
 }
 
 /*
- * Begin the next stage when the rows of the last have been returned.  A late
- * row has its rank, or the promises would fall behind: but where late rows
- * alone have used a promise up, it is renewed, and no stage begun for them.
- * False where the visits would cost more than the exact way.
+ * Promise the rows of the next stage when those of the last have been returned;
+ * false where they have not.  A late row has its rank, or the promises would
+ * fall behind: but where late rows alone have used a promise up, it is renewed,
+ * and no stage begun for them.
  */
 static bool
-scan_next_stage(IndexScanDesc scan, HnswScan *so)
+scan_promise(HnswScan *so)
 {
 	double		nlate = (double) found_rows_nlate(&so->found);
 	double		rank = so->nreturned + nlate;
 
 	if (rank < so->promised)
-		return true;
+		return false;
 	if (so->stage_rows == 0.0)
 		so->stage_rows = FIRST_STAGE_ROWS;
 	else if (so->nreturned >= so->stage_rows)
 		so->stage_rows *= STAGE_GROWTH;
 	so->promised = Max(so->stage_rows + nlate, rank * (1.0 + PROMISE_GROWTH));
+	return true;
+}
+
+/* Visits that cost as much as the exact way to the rows promised. */
+static double
+scan_exact_visits(const HnswScan *so)
+{
+	return so->filter == NULL ? so->exact_visits :
+		so->exact_visits + hnsw_exact_nodes(so->promised, so->nsatisfying);
+}
+
+/*
+ * Go on in the graph for a new promise.  False where the visits would cost more
+ * than the exact way.
+ */
+static bool
+scan_next_stage(IndexScanDesc scan, HnswScan *so)
+{
+	double		most = scan_exact_visits(so);
+
 	if (hnsw_graph_visits(so->promised, so->search == NULL ? so->pass_rate :
-						  scan_pass_rate(so)) >= so->exact_visits)
+						  scan_pass_rate(so)) >= most)
 		return false;
 	if (so->search == NULL)
 		scan_enter(scan, so);
 	else
 		scan_enter_all(so);
-	saturation_promise(&so->saturation, so->promised, so->exact_visits);
+	saturation_promise(&so->saturation, so->promised, most);
 	return true;
 }
 
 /*
- * Find what the next row needs: visit nodes, but not at a higher cost than
- * that of the exact way.
+ * Whether the walk costs more than the exact way, or will by the share of the
+ * nodes so far that had rows to return.
  */
+static bool
+scan_is_hopeless(const HnswScan *so, double exact_visits)
+{
+	int64		nvisited = graph_search_nvisited(so->search);
+
+	return nvisited >= exact_visits ||
+		(nvisited % LOOK_AHEAD_VISITS == LOOK_AHEAD_VISITS - 1 &&
+		 hnsw_graph_visits(so->promised, scan_pass_rate(so)) >
+		 LOOK_AHEAD_TIMES * exact_visits);
+}
+
+/*
+ * Find what the next row needs in the graph.  False where it is better to go the
+ * exact way.
+ */
+static bool
+scan_walk(IndexScanDesc scan, HnswScan *so)
+{
+	double		most;
+
+	if (scan_promise(so) && !scan_next_stage(scan, so))
+		return false;
+	most = scan_exact_visits(so);
+	while (!scan_row_is_ready(so))
+		if (scan_is_hopeless(so, most) || !scan_visit(so))
+			return false;
+	return true;
+}
+
+/* Find what the next row needs. */
 static void
 scan_advance(IndexScanDesc scan, HnswScan *so)
 {
-	bool		walk;
-
-	if (so->swept)
+	if (so->swept || (!so->exact && scan_walk(scan, so)))
 		return;
-	walk = scan_next_stage(scan, so);
-	while (walk)
+	if (!so->exact)
 	{
-		if (scan_row_is_ready(so))
-			return;
-		walk = graph_search_nvisited(so->search) < so->exact_visits &&
-			scan_visit(so);
+		exact_begin(scan, so);
+		if (!so->swept)
+			exact_find(scan, so);
 	}
-	exact_find(scan, so);
+	while (!so->swept && (scan_promise(so) ||
+						  found_rows_first(&so->found) == NULL))
+		exact_find(scan, so);
 }
 
 /*

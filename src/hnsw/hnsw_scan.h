@@ -12,16 +12,17 @@
 #include "hnsw/hnsw_entry.h"
 #include "hnsw/hnsw_saturation.h"
 #include "hnsw/hnsw_search.h"
+#include "hnsw/hnsw_shortlist.h"
 #include "index/found_rows.h"
 #include "index/scan_report.h"
 
-typedef struct HnswScan
+struct HnswScan
 {
 	ScanTally	past;			/* first, see IndexMethod; outlives a rescan */
 	MemoryContext context;		/* reset by each rescan */
 	bool		started;
 	bool		swept;			/* all rows have been found */
-	bool		exact;			/* by the exact way, at last */
+	bool		exact;			/* it goes the exact way */
 	bool		null_query;
 	HnswMeta	meta;
 	PageStore	store;
@@ -38,19 +39,24 @@ typedef struct HnswScan
 
 	FilterSet  *filter;			/* NULL without conditions */
 	double		pass_rate;		/* share of all rows that satisfy it, about */
-	double		exact_visits;	/* visits that cost as much as the exact way */
+	double		nsatisfying;	/* their number */
+	double		exact_visits;	/* visits that cost as much as the exact way,
+								 * but for the nodes that it reads */
+	Shortlist  *shortlist;		/* NULL until it is made */
 
 	int64		nreturned;
 	int64		nmatching;		/* visited nodes that have rows to return */
 	int64		nread;			/* nodes read without a visit */
 	int64		nfiltered;		/* rows looked at that do not satisfy it */
-} HnswScan;
+};
 
 /*
- * What the exact way costs, in visits: it reads the key tape, and the nodes of
- * the rows that satisfy the filter.
+ * What the exact way costs with a filter, in visits: it reads the key tape, and
+ * then nodes for so many rows.
  */
-extern double hnsw_exact_visits(double key_pages, double nmatching);
+extern double hnsw_exact_visits(double nrows, double nmatching,
+								int rows_per_page);
+extern double hnsw_exact_nodes(double rows, double nmatching);
 
 /* Visits that a scan makes for so many rows, of which a share is found. */
 extern double hnsw_graph_visits(double rows, double pass_rate);
@@ -63,10 +69,17 @@ extern void scan_add_rows(HnswScan *so, const Visit *visit);
 
 /* hnsw_exact.c */
 
-/* Estimate pass_rate and exact_visits. */
+/* Estimate pass_rate and what the exact way costs. */
 extern void exact_estimate(IndexScanDesc scan, HnswScan *so);
 
-/* Find all rows that have not been found. */
+/* Go the exact way from here on. */
+extern void exact_begin(IndexScanDesc scan, HnswScan *so);
+
+/* Find the rows that have been promised. */
 extern void exact_find(IndexScanDesc scan, HnswScan *so);
+
+/* The bound of an open node's rows; returns <q, own vector>. */
+extern float scan_node_row(const HnswScan *so, const GraphNode *node,
+						   FoundRow *row);
 
 #endif							/* RECSYS_HNSW_SCAN_H */

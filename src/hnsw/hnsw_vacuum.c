@@ -72,8 +72,8 @@ inserts_go_on(HnswVacuum *vac)
 /* ----- reading in order ----- */
 
 /*
- * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of entries
- * or keys, and for one that an unfinished extension has left empty.
+ * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of entries,
+ * keys or codes, and for one that an unfinished extension has left empty.
  */
 Buffer
 vacuum_read_page(HnswVacuum *vac, BlockNumber block, int mode)

@@ -70,54 +70,10 @@ candidate_swap(Candidate *a, Candidate *b)
 	*b = c;
 }
 
-/* The middle one of three candidates comes to place lo. */
-static void
-choose_pivot(Candidate *items, int lo, int hi)
-{
-	int			middle = lo + (hi - lo) / 2;
-
-	/* the best of three at middle, the worst at hi, what is left at lo */
-	if (candidate_is_before(&items[lo], &items[middle]))
-		candidate_swap(&items[lo], &items[middle]);
-	if (candidate_is_before(&items[hi], &items[middle]))
-		candidate_swap(&items[hi], &items[middle]);
-	if (candidate_is_before(&items[hi], &items[lo]))
-		candidate_swap(&items[hi], &items[lo]);
-}
-
-/*
- * Order the items from lo to hi so that the one at k has its place, those before
- * it are better and those behind it worse.
- */
-static void
-select_place(Candidate *items, int lo, int hi, int k)
-{
-	while (lo < hi)
-	{
-		Candidate	pivot;
-		int			i = lo - 1;
-		int			j = hi + 1;
-
-		choose_pivot(items, lo, hi);
-		pivot = items[lo];
-		for (;;)
-		{
-			do
-				i++;
-			while (candidate_is_before(&items[i], &pivot));
-			do
-				j--;
-			while (candidate_is_before(&pivot, &items[j]));
-			if (i >= j)
-				break;
-			candidate_swap(&items[i], &items[j]);
-		}
-		if (k <= j)
-			hi = j;
-		else
-			lo = j + 1;
-	}
-}
+#define SELECT_NAME select_place
+#define SELECT_TYPE Candidate
+#define SELECT_BEFORE(a, b) candidate_is_before(a, b)
+#include "index/quickselect.h"
 
 void
 candidate_pool_sift(CandidatePool *pool, int count)

@@ -240,45 +240,19 @@ scan_start(IndexScanDesc scan, IvfScan *so)
 
 /* ----- stages ----- */
 
+#define SELECT_NAME select_score
+#define SELECT_TYPE float
+#define SELECT_BEFORE(a, b) (*(a) > *(b))
+#include "index/quickselect.h"
+
 /* The rank-th best score of the candidates refined so far. */
 static float
 scan_score_of_rank(IvfScan *so, int rank)
 {
-	float	   *a = so->scores;
-	int			lo = 0;
-	int			hi = so->nrefined - 1;
-	int			k = rank - 1;
-
-	if (k > hi)
+	if (rank > so->nrefined)
 		return -INFINITY;
-	while (lo < hi)
-	{
-		float		pivot = a[lo + (hi - lo) / 2];
-		int			i = lo;
-		int			j = hi;
-
-		while (i <= j)
-		{
-			while (a[i] > pivot)
-				i++;
-			while (a[j] < pivot)
-				j--;
-			if (i <= j)
-			{
-				float		score = a[i];
-
-				a[i++] = a[j];
-				a[j--] = score;
-			}
-		}
-		if (k <= j)
-			hi = j;
-		else if (k >= i)
-			lo = i;
-		else
-			break;
-	}
-	return a[k];
+	select_score(so->scores, 0, so->nrefined - 1, rank - 1);
+	return so->scores[rank - 1];
 }
 
 /*

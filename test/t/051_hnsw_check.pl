@@ -20,6 +20,7 @@ use constant {
 	PAGE_ENTRY => 2,
 	PAGE_NODES => 3,
 	PAGE_KEYS => 4,
+	PAGE_CODES => 5,
 	META_KEYS => 544,
 	KEYED_NODE_KEYS => 48,
 	KEYS => 56,
@@ -126,7 +127,7 @@ my @faults = (
 		my ($f) = @_;
 		my $block = (blocks($f, PAGE_NODES))[2];
 		put($f, $block * BLOCK + TAG + 2, 'C', 200);
-		return "has page format 200 at block $block, this version reads format 1";
+		return "has page format 200 at block $block, this version reads format 2";
 	} ],
 	[ 'page_zeros', sub {
 		my ($f) = @_;
@@ -282,6 +283,18 @@ my @faults = (
 		my ($f) = @_;
 		put($f, CONTENT + META_KEYS + 12, 'V', 1);
 		return 'block 1 slot 0: it is no page of filter keys';
+	} ],
+	[ 'key_code', sub {
+		my ($f) = @_;
+		my $at = (blocks($f, PAGE_CODES))[0] * BLOCK + CONTENT;
+		put($f, $at, 'C', get($f, $at, 'C') ^ 1);
+		return 'the key tape holds the code of another vector for its heap row';
+	} ],
+	[ 'key_code_page', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_CODES))[0];
+		put($f, $block * BLOCK + TAG + 3, 'C', PAGE_KEYS);
+		return "block $block slot 0: it is no page of codes";
 	} ],
 	[ 'key_fill', sub {
 		my ($f) = @_;
