@@ -103,7 +103,7 @@ sub all_at_once
 		note "$_->{name}: " . ($transactions // 0) . ' transactions';
 		ok($done && ${ $_->{out} } !~ /ERROR|FATAL|PANIC|aborted/i, "$_->{name}: no error")
 		  or diag ${ $_->{out} };
-		cmp_ok($transactions // 0, '>', 2, "$_->{name}: something was done");
+		cmp_ok($transactions // 0, '>=', 1, "$_->{name}: something was done");
 	}
 	$node->safe_psql('postgres', 'VACUUM items');
 	check_whole($node, 'items', 'items_v', 'afterwards');
