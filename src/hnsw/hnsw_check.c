@@ -86,7 +86,12 @@ static void
 check_slot(HnswCheck *check, NodeAddr addr, const GraphNode *slot)
 {
 	const Posting *posting = (const Posting *) slot;
+	const char *page = check->inspection.page.data;
+	Size		end = (const char *) slot - page + check->inspection.layout.node_size;
 
+	/* an edit that is logged would make it zero */
+	if (slot->kind != SLOT_FREE && end > ((const PageHeaderData *) page)->pd_lower)
+		check_fault(check, addr, "it lies behind what is in use of its page");
 	switch ((SlotKind) slot->kind)
 	{
 		case SLOT_FREE:

@@ -212,10 +212,7 @@ typedef struct ListPass
 	int			nfailed;		/* how often, one time after the other */
 } ListPass;
 
-/*
- * Pages that the processor fetches ahead: with none, one, two and four a scan of
- * all keys of a million rows took
- */
+/* Pages that the processor fetches ahead. */
 #define PREFETCH_PAGES 1
 
 /* The block at a place, which moves on; InvalidBlockNumber at the end. */

@@ -123,6 +123,12 @@ my @faults = (
 		put($f, $block * BLOCK + TAG + 3, 'C', 7);
 		return "has a page of another kind at block $block";
 	} ],
+	[ 'page_lower', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_NODES))[2];
+		put($f, $block * BLOCK + 12, 'v', CONTENT + 2 * NODE);
+		return "block $block slot 2: it lies behind what is in use of its page";
+	} ],
 	[ 'page_version', sub {
 		my ($f) = @_;
 		my $block = (blocks($f, PAGE_NODES))[2];

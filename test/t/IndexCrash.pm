@@ -15,6 +15,8 @@ use IndexTest;
 
 our @EXPORT = qw(crash_test);
 
+# Crashes while rows are inserted.
+my $rounds = $ENV{RECSYS_CRASH_ROUNDS} // 6;
 my $node;
 
 # Inserts and now and then an update, a delete or a rollback, each in a
@@ -60,7 +62,7 @@ sub crash
 sub during_inserts
 {
 	my $next = 1000;
-	for my $round (1 .. 6)
+	for my $round (1 .. $rounds)
 	{
 		my $how = $round % 2 ? 'immediate' : 'SIGKILL';
 		my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM items');
@@ -74,6 +76,8 @@ sub during_inserts
 		my $after = $node->safe_psql('postgres', 'SELECT count(*) FROM items');
 		cmp_ok($after, '>', $before, "$how $round: rows were committed");
 		check_whole($node, 'items', 'items_v', "$how $round");
+		$node->safe_psql('postgres', 'DELETE FROM items WHERE id % 4 > 0') if $round % 8 == 0;
+		$node->safe_psql('postgres', 'VACUUM items') if $round % 16 == 0;
 	}
 
 	# inserts go on, and VACUUM, after all that
