@@ -76,13 +76,13 @@ hnsw_ef_construction(Relation index)
 /*
  * Cost of one visit, which is a page at random.  The server charges such pages
  * as if most were read from disk, those of a bitmap scan too, which took 0.7 to
- * 0.8 microseconds a unit of cost where all was in shared buffers (300k rows of
- * 128 dimensions).  A visit took 1 to 2 microseconds, so it is charged 1.5 units
- * at the default settings, and falls with random_page_cost as a bitmap scan's
- * cost does.
+ * 0.8 microseconds a unit of cost where all was in shared buffers.  A visit took
+ * 1.8 microseconds there (a million rows of 128 dimensions), so it is charged 2.3
+ * units at the default settings, and falls with random_page_cost as a bitmap
+ * scan's cost does.
  */
 #define VISIT_CPU_OPERATORS 120.0
-#define VISIT_PAGE_SHARE 0.3
+#define VISIT_PAGE_SHARE 0.5
 
 /* Scoring the entry set, in operators. */
 #define ENTRY_CPU_OPERATORS 1000.0
@@ -107,7 +107,8 @@ scan_visits(const IndexPath *path, double wanted, double nmatching)
 		exact = hnsw_exact_visits(nrows, nmatching, layout.rows_per_page) +
 			hnsw_exact_nodes(hnsw_stage_end(wanted), nmatching);
 	}
-	return Min(hnsw_graph_visits(hnsw_stage_end(wanted), nmatching / nrows),
+	return Min(hnsw_graph_cost(hnsw_graph_visits(hnsw_stage_end(wanted),
+												 nmatching / nrows)),
 			   exact);
 }
 

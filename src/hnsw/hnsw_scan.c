@@ -66,6 +66,13 @@
  */
 #define VISITS_PER_ROW 4.0
 
+/*
+ * By how much the visits of a long scan are dearer.  Of a million rows in shared
+ * buffers, with filters: 583 visits took 1.1 ms, 1,733 took 3.2, 3,935 took 14.
+ */
+#define DOUBLE_VISIT 4000.0
+#define DEAREST_VISIT 8000.0
+
 /* Rows that ef_search pays for. */
 #define ROWS_INCLUDED 4.0
 
@@ -74,11 +81,9 @@
 
 /*
  * Each time that so many visits have been made a scan looks where it goes, and
- * changes over where it would make so many times the visits that the exact way
- * costs.
+ * changes over where that would cost more than the exact way.
  */
 #define LOOK_AHEAD_VISITS 256
-#define LOOK_AHEAD_TIMES 1.5
 
 /* ----- begin and end ----- */
 
@@ -362,15 +367,17 @@ scan_visit(HnswScan *so)
 
 /* ----- stages ----- */
 
-/*
- * Visits for so many rows, where a share of the nodes visited has rows to
- * return.
- */
 double
 hnsw_graph_visits(double rows, double pass_rate)
 {
 	return guc_hnsw_ef_search +
 		VISITS_PER_ROW * (rows / Max(pass_rate, 1e-9) - ROWS_INCLUDED);
+}
+
+double
+hnsw_graph_cost(double nvisits)
+{
+	return nvisits * (1.0 + Min(nvisits, DEAREST_VISIT) / DOUBLE_VISIT);
 }
 
 /* The rows that the stages up to that of a row promise. */
@@ -423,6 +430,25 @@ scan_exact_visits(const HnswScan *so)
 }
 
 /*
+ * Whether so many visits cost more than the exact way.  Without a filter the
+ * latter is all pages of nodes, of which each counts as no more than a visit.
+ */
+static bool
+scan_is_dearer(const HnswScan *so, double nvisits, double exact_visits)
+{
+	return (so->filter == NULL ? nvisits : hnsw_graph_cost(nvisits)) >=
+		exact_visits;
+}
+
+/* Visits that the walk will have made for the rows promised, all in all. */
+static double
+scan_expected_visits(const HnswScan *so)
+{
+	return hnsw_graph_visits(so->promised, so->search == NULL ?
+							 so->pass_rate : scan_pass_rate(so));
+}
+
+/*
  * Go on in the graph for a new promise.  False where the visits would cost more
  * than the exact way.
  */
@@ -431,8 +457,7 @@ scan_next_stage(IndexScanDesc scan, HnswScan *so)
 {
 	double		most = scan_exact_visits(so);
 
-	if (hnsw_graph_visits(so->promised, so->search == NULL ? so->pass_rate :
-						  scan_pass_rate(so)) >= most)
+	if (scan_is_dearer(so, scan_expected_visits(so), most))
 		return false;
 	if (so->search == NULL)
 		scan_enter(scan, so);
@@ -451,10 +476,10 @@ scan_is_hopeless(const HnswScan *so, double exact_visits)
 {
 	int64		nvisited = graph_search_nvisited(so->search);
 
-	return nvisited >= exact_visits ||
+	return scan_is_dearer(so, nvisited, exact_visits) ||
 		(nvisited % LOOK_AHEAD_VISITS == LOOK_AHEAD_VISITS - 1 &&
-		 hnsw_graph_visits(so->promised, scan_pass_rate(so)) >
-		 LOOK_AHEAD_TIMES * exact_visits);
+		 so->filter != NULL &&
+		 scan_is_dearer(so, scan_expected_visits(so), exact_visits));
 }
 
 /*

@@ -61,6 +61,9 @@ extern double hnsw_exact_nodes(double rows, double nmatching);
 /* Visits that a scan makes for so many rows, of which a share is found. */
 extern double hnsw_graph_visits(double rows, double pass_rate);
 
+/* What so many visits cost, in the first visits of a scan. */
+extern double hnsw_graph_cost(double nvisits);
+
 /* The end of the stage in which a scan returns so many rows. */
 extern double hnsw_stage_end(double rows);
 

@@ -13,51 +13,95 @@
 
 #ifdef COMPAT_READ_STREAM
 
+/*
+ * A page that a hint says is in a buffer is read from there, which takes half the
+ * time.  Others go through the server's read stream, as far as the next one that
+ * has a hint; then the stream begins anew.
+ */
 struct PageStream
 {
 	Relation	rel;
 	ReadStream *stream;
 	PageStreamNext next;
 	void	   *arg;
+	BlockNumber block;			/* comes after those of the stream */
+	bool		streaming;
 };
 
+/* The stream's blocks: without a hint, up to the next that has one. */
 static BlockNumber
 stream_next_block(ReadStream * stream, void *private, void *per_buffer_data)
 {
 	PageStream *self = private;
+	BlockNumber block = self->block;
 
-	return self->next(self->arg);
+	if (block == InvalidBlockNumber ||
+		buffer_hint_address(self->rel, block) != NULL)
+		return InvalidBlockNumber;
+	self->block = self->next(self->arg);
+	return block;
 }
 
 PageStream *
 page_stream_begin(Relation rel, PageStreamNext next, void *arg)
 {
-	PageStream *self = palloc(sizeof(PageStream));
+	PageStream *self = palloc0(sizeof(PageStream));
 
 	self->rel = rel;
 	self->next = next;
 	self->arg = arg;
-	self->stream = read_stream_begin_relation(READ_STREAM_DEFAULT, NULL, rel,
-											  MAIN_FORKNUM, stream_next_block,
-											  self, 0);
+	self->block = next(arg);
 	return self;
 }
 
-Buffer
-page_stream_next(PageStream *stream)
+/* Begin the stream with the next block. */
+static void
+stream_start(PageStream *self)
 {
-	Buffer		buffer = read_stream_next_buffer(stream->stream, NULL);
+	if (self->stream == NULL)
+		self->stream = read_stream_begin_relation(READ_STREAM_DEFAULT, NULL,
+												  self->rel, MAIN_FORKNUM,
+												  stream_next_block, self, 0);
+	else
+		read_stream_reset(self->stream);
+	self->streaming = true;
+}
 
-	if (BufferIsValid(buffer))
-		buffer_hint_note(stream->rel, buffer);
-	return buffer;
+Buffer
+page_stream_next(PageStream *self)
+{
+	BlockNumber block;
+
+	for (;;)
+	{
+		if (self->streaming)
+		{
+			Buffer		buffer = read_stream_next_buffer(self->stream, NULL);
+
+			if (BufferIsValid(buffer))
+			{
+				buffer_hint_note(self->rel, buffer);
+				return buffer;
+			}
+			self->streaming = false;
+		}
+		if (self->block == InvalidBlockNumber)
+			return InvalidBuffer;
+		if (buffer_hint_address(self->rel, self->block) != NULL)
+			break;
+		stream_start(self);
+	}
+	block = self->block;
+	self->block = self->next(self->arg);
+	return buffer_hint_read(self->rel, block);
 }
 
 void
-page_stream_end(PageStream *stream)
+page_stream_end(PageStream *self)
 {
-	read_stream_end(stream->stream);
-	pfree(stream);
+	if (self->stream != NULL)
+		read_stream_end(self->stream);
+	pfree(self);
 }
 
 #else							/* no read stream */

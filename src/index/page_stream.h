@@ -2,8 +2,9 @@
  * page_stream.h
  *		Pages in an order that is known some way ahead, read ahead of their use.
  *
- * From PostgreSQL 17 on this is the server's read stream; before, blocks are
- * announced to the kernel as the tablespace's io concurrency allows.
+ * Pages that are in shared buffers for all we know are read from there.  The
+ * others go through the server's read stream from PostgreSQL 17 on; before, they
+ * are announced to the kernel as the tablespace's io concurrency allows.
  */
 #ifndef RECSYS_PAGE_STREAM_H
 #define RECSYS_PAGE_STREAM_H
