@@ -41,11 +41,11 @@ check_meta(HnswCheck *check)
 
 	if (meta->nentries > meta->nentry_blocks *
 		(int32) (PAGE_CONTENT_SIZE / sizeof(Entry)))
-		hnsw_meta_fault(index, "it has more entries than its pages hold");
+		page_meta_fault(index, "it has more entries than its pages hold");
 	for (int i = 0; i < meta->nentry_blocks; i++)
 		for (int j = 0; j < i; j++)
 			if (meta->entry_blocks[i] == meta->entry_blocks[j])
-				hnsw_meta_fault(index, "a page of entries is listed twice");
+				page_meta_fault(index, "a page of entries is listed twice");
 }
 
 /* Whether n float16 numbers are finite. */

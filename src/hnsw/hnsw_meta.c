@@ -105,40 +105,23 @@ meta_block_fault(const HnswMeta *meta, BlockNumber nblocks)
 	return NULL;
 }
 
-void
-hnsw_meta_fault(Relation index, const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("index \"%s\" has an invalid metapage: %s",
-					RelationGetRelationName(index), what),
-			 errhint("REINDEX the index.")));
-}
-
 /* Error where there is a fault. */
 static void
 meta_check(Relation index, const char *fault)
 {
 	if (fault != NULL)
-		hnsw_meta_fault(index, fault);
+		page_meta_fault(index, fault);
 }
 
 /* Error unless it is the metapage of such an index. */
 static void
 meta_check_columns(Relation index, const HnswMeta *meta)
 {
-	Metric		metric = metric_of_index(index);
-
-	if (meta->metric != (int32) metric)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
-						RelationGetRelationName(index), meta->metric, metric),
-				 errhint("REINDEX the index.")));
+	metric_check(index, meta->metric);
 	if (meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
-		hnsw_meta_fault(index, "it was built for other filter columns");
+		page_meta_fault(index, "it was built for other filter columns");
 	if (meta->nfilters == 0 && meta->nkey_runs > 0)
-		hnsw_meta_fault(index, "it has filter keys but no filter columns");
+		page_meta_fault(index, "it has filter keys but no filter columns");
 }
 
 /* ----- read and change ----- */

@@ -69,9 +69,6 @@ hnsw_tag(HnswPageKind kind)
 extern void hnsw_meta_create(Relation index, ForkNumber fork);
 extern void hnsw_meta_read(Relation index, HnswMeta *meta);
 
-/* Raise ERRCODE_INDEX_CORRUPTED for what the metapage says. */
-pg_noreturn extern void hnsw_meta_fault(Relation index, const char *what);
-
 /*
  * Change the metapage: update(meta, arg) runs under its exclusive lock and
  * returns whether it changed anything.  The new state is left in *meta.

@@ -11,10 +11,10 @@
 #include "hnsw/hnsw_tapecode.h"
 
 /*
- * Levels and the bound between them, in deviations.  By how much they matter:
- * 300,000 made rows of 128 dimensions, of which a filter takes a tenth at random
- * or the tenth farthest from the query; rows whose nodes had to be read, and
- * recall, for K = 10 and 100:
+ * Levels and the bound between them, in deviations.  By how much they matter,
+ * in a model of the scan: 300,000 made rows of 128 dimensions, of which a filter
+ * takes a tenth at random or the tenth farthest from the query; rows whose nodes
+ * would be read, and recall, for K = 10 and 100:
  *
  *		bits	 bytes		random						far
  *		1		  20		106 0.980	844 0.985		398 0.977	2021 0.964

@@ -109,6 +109,16 @@ page_tid_fault(Relation index, Relation heap, const ItemPointerData *tid,
 				 errhint("REINDEX the index.")));
 }
 
+void
+page_meta_fault(Relation index, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" has an invalid metapage: %s",
+					RelationGetRelationName(index), what),
+			 errhint("REINDEX the index.")));
+}
+
 /*
  * Begin to change the page of a pinned and exclusively locked buffer.  The
  * page returned may be a copy.

@@ -20,6 +20,8 @@
 #include "storage/itemptr.h"
 #include "utils/relcache.h"
 
+#include "base/compat.h"
+
 /* Which access method, format and kind a page is of. */
 typedef struct PageTag
 {
@@ -57,6 +59,9 @@ extern void page_format(Page page, PageTag tag);
 extern void page_use_none(Page page);
 extern void page_use(Page page, Size end);
 extern void page_check(Relation index, Buffer buffer, PageTag expected);
+
+/* Error that tells what is wrong with an index's metapage. */
+pg_noreturn extern void page_meta_fault(Relation index, const char *what);
 
 /*
  * Error ERRCODE_INDEX_CORRUPTED unless a block that a page names is one behind

@@ -74,6 +74,19 @@ metric_of_index(Relation index)
 	return (Metric) metric;
 }
 
+void
+metric_check(Relation index, int stored)
+{
+	Metric		metric = metric_of_index(index);
+
+	if (stored != (int) metric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
+						RelationGetRelationName(index), stored, metric),
+				 errhint("REINDEX the index.")));
+}
+
 const char *
 metric_name(Metric metric)
 {

@@ -32,6 +32,9 @@ typedef enum Measure
 } Measure;
 
 extern Metric metric_of_index(Relation index);
+
+/* Error unless an index that was built for a metric has a class of that. */
+extern void metric_check(Relation index, int stored);
 extern const char *metric_name(Metric metric);
 
 /* Whether vectors are scaled to length 1 before they are stored. */

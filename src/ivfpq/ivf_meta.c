@@ -106,25 +106,14 @@ static void
 meta_check(Relation index, const char *fault)
 {
 	if (fault != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" has an invalid metapage: %s",
-						RelationGetRelationName(index), fault),
-				 errhint("REINDEX the index.")));
+		page_meta_fault(index, fault);
 }
 
 /* Error unless it is the metapage of such an index. */
 static void
 meta_check_columns(Relation index, const IvfMeta *meta)
 {
-	Metric		metric = metric_of_index(index);
-
-	if (meta->metric != (int32) metric)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" was built for metric %d, its operator class has metric %d",
-						RelationGetRelationName(index), meta->metric, metric),
-				 errhint("REINDEX the index.")));
+	metric_check(index, meta->metric);
 	if (meta->nfilters != IndexRelationGetNumberOfKeyAttributes(index) - 1)
 		meta_check(index, "it was built for other filter columns");
 }

@@ -103,7 +103,9 @@ sub all_at_once
 		note "$_->{name}: " . ($transactions // 0) . ' transactions';
 		ok($done && ${ $_->{out} } !~ /ERROR|FATAL|PANIC|aborted/i, "$_->{name}: no error")
 		  or diag ${ $_->{out} };
-		cmp_ok($transactions // 0, '>=', 1, "$_->{name}: something was done");
+		# each of reindex rebuilds both indexes; a busy machine got to two
+		cmp_ok($transactions // 0, '>', $_->{name} eq 'reindex' ? 1 : 2,
+			"$_->{name}: something was done");
 	}
 	$node->safe_psql('postgres', 'VACUUM items');
 	check_whole($node, 'items', 'items_v', 'afterwards');
