@@ -91,6 +91,9 @@ SELECT pg_temp.try(', "w": {"dtype": "F16", "shape": [1, 2], "data_offsets": [0,
 SELECT pg_temp.try(', "w": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}', '\x0000c07f');
 SELECT pg_temp.try(', "w": {"dtype": "F64", "shape": [1, 2], "data_offsets": [0, 16]}',
 	pg_temp.reverse(float8send(1e39)) || pg_temp.reverse(float8send(8)));
+-- integers as weights
+SELECT pg_temp.try(', "w": {"dtype": "I64", "shape": [1, 2], "data_offsets": [0, 16]}', pg_temp.floats(1, 2, 3, 4));
+SELECT pg_temp.try(', "w": {"dtype": "I32", "shape": [1, 2], "data_offsets": [0, 8]}', pg_temp.floats(1, 2));
 -- an unused one
 SELECT pg_temp.try(', "w": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}, "v": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}', pg_temp.floats(1, 2, 3));
 

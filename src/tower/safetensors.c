@@ -403,17 +403,21 @@ check_finite(const Tensor *tensor, const float *floats, int64 first, int64 n)
 
 /*
  * The elements of a tensor as float4, in the current memory context.  Refuses
- * NaN, infinity, and what float4 cannot hold.
+ * a dtype of integers, NaN, infinity, and what float4 cannot hold.
  */
 float *
 tensor_floats(TensorFile *file, const Tensor *tensor)
 {
-	float	   *floats = MemoryContextAllocHuge(CurrentMemoryContext,
-												mul_size(sizeof(float),
-														 tensor->count));
-	unsigned char *bytes = palloc(CHUNK_BYTES);
+	float	   *floats;
+	unsigned char *bytes;
 	int64		n;
 
+	if (tensor->type->integer)
+		bad_file("tensor \"%s\" has dtype %s, where floats are needed",
+				 tensor->name, tensor->type->name);
+	floats = MemoryContextAllocHuge(CurrentMemoryContext,
+									mul_size(sizeof(float), tensor->count));
+	bytes = palloc(CHUNK_BYTES);
 	for (int64 first = 0; first < tensor->count; first += n)
 	{
 		n = tensor_piece(file, tensor, first, bytes);
