@@ -444,7 +444,7 @@ static void
 pass_match_unit(TapePass *pass, BlockNumber first, Page keys)
 {
 	const KeyLayout *layout = &pass->layout;
-	uint32		masks[KEY_PAGE_MAX_BLOCKS];
+	uint32		masks[KEY_PAGE_MAX_BLOCKS] = {0};
 	uint32		any = 0;
 
 	for (int i = 0; i < layout->blocks_per_page; i++)

@@ -375,7 +375,7 @@ linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
 					NodeAddr self, const bool wanted[MAX_EDGE_LISTS])
 {
 	EntryPoint	points[MAX_EDGE_LISTS][LINK_ENTRY_POINTS];
-	int			npoints[MAX_EDGE_LISTS];
+	int			npoints[MAX_EDGE_LISTS] = {0};
 	float		ips[ENTRY_MAX];
 	EntryQuery	query = {
 		ips, own->norm * own->norm,
@@ -791,7 +791,7 @@ linker_refill(Linker *linker, const NodeEdges *edges)
 void
 linker_repair(Linker *linker, const EntrySet *set, const NodeEdges *edges)
 {
-	bool		fill[MAX_EDGE_LISTS];
+	bool		fill[MAX_EDGE_LISTS] = {false};
 	bool		fill_any = false;
 
 	for (int k = 0; k < linker->nlists; k++)

@@ -108,7 +108,11 @@ sampler_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	MemoryContextReset(sampler->row_context);
 }
 
-/* Go through so many blocks of the table, from the beginning. */
+/*
+ * Go through so many blocks of the table, from the beginning.  Rows of any
+ * transaction may be part of the sample; but a concurrent build reads by its
+ * snapshot, and the server does not allow both.
+ */
 static void
 sampler_read(Sampler *sampler, BlockNumber nblocks)
 {
@@ -126,7 +130,8 @@ sampler_read(Sampler *sampler, BlockNumber nblocks)
 	{
 		CHECK_FOR_INTERRUPTS();
 		table_index_build_range_scan(build->heap, build->index,
-									 build->index_info, false, true, false,
+									 build->index_info, false,
+									 !build->index_info->ii_Concurrent, false,
 									 BlockSampler_Next(&blocks), 1,
 									 sampler_row, sampler, NULL);
 		pgstat_progress_update_param(PROGRESS_SCAN_BLOCKS_DONE, done + 1);

@@ -297,13 +297,13 @@ jsontree_copy(const JsonTree *tree)
 	copy->capacity = tree->n;
 	if (tree->text)
 		copy->text = pnstrdup(tree->text, tree->length);
-	if (tree->items)
+	if (tree->kind == JSONTREE_ARRAY)
 		copy->items = palloc(sizeof(JsonTree *) * tree->n);
-	if (tree->fields)
+	if (tree->kind == JSONTREE_OBJECT)
 		copy->fields = palloc(sizeof(JsonField) * tree->n);
 	for (int i = 0; i < tree->n; i++)
 	{
-		if (tree->items)
+		if (tree->kind == JSONTREE_ARRAY)
 			copy->items[i] = jsontree_copy(tree->items[i]);
 		else
 		{

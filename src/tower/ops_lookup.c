@@ -601,7 +601,7 @@ bag_run(const TowerNode *node, Batch *batch)
 		const Value *weights = node->ninputs == 1 ? NULL :
 		batch_value(batch, node->inputs[1], row);
 
-		if (weights && weights->n != indexes->n)
+		if (node->ninputs > 1 && weights->n != indexes->n)
 			node_fault(node, "there are %d indexes and %d weights",
 					   indexes->n, weights->n);
 		bag_reduce(node->params, indexes, weights,
