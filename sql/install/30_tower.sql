@@ -87,7 +87,7 @@ COMMENT ON FUNCTION recsys.embed(text, jsonb) IS 'run a tower on the fields of a
 
 CREATE VIEW recsys.models WITH (security_barrier) AS
 	SELECT m.name, v.version, v.version IS NOT DISTINCT FROM m.active AS active,
-		array(SELECT t ->> 'name' FROM pg_catalog.jsonb_array_elements(v.towers) t) AS towers,
+		array(SELECT t OPERATOR(pg_catalog.->>) 'name' FROM pg_catalog.jsonb_array_elements(v.towers) t) AS towers,
 		m.owner, m.grantees, v.bytes, v.imported_by, v.imported_at
 	FROM recsys.model m JOIN recsys.model_version v ON v.model = m.id
 	WHERE recsys.has_model_privilege(m.name)
@@ -95,15 +95,15 @@ CREATE VIEW recsys.models WITH (security_barrier) AS
 COMMENT ON VIEW recsys.models IS 'the versions of the models that the current user may use';
 
 CREATE VIEW recsys.model_features WITH (security_barrier) AS
-	SELECT m.name AS model, v.version, t.tower ->> 'name' AS tower,
-		(t.tower ->> 'dim')::integer AS output_dim,
-		f.position::integer, f.feature ->> 'name' AS feature,
-		f.feature ->> 'type' AS type, (f.feature ->> 'dim')::integer AS dim,
-		f.feature -> 'default' AS "default",
-		coalesce(f.feature ->> 'null_elements', 'error') AS null_elements
+	SELECT m.name AS model, v.version, t.tower OPERATOR(pg_catalog.->>) 'name' AS tower,
+		(t.tower OPERATOR(pg_catalog.->>) 'dim')::integer AS output_dim,
+		f.position::integer, f.feature OPERATOR(pg_catalog.->>) 'name' AS feature,
+		f.feature OPERATOR(pg_catalog.->>) 'type' AS type, (f.feature OPERATOR(pg_catalog.->>) 'dim')::integer AS dim,
+		f.feature OPERATOR(pg_catalog.->) 'default' AS "default",
+		coalesce(f.feature OPERATOR(pg_catalog.->>) 'null_elements', 'error') AS null_elements
 	FROM recsys.model m JOIN recsys.model_version v ON v.model = m.id,
 		pg_catalog.jsonb_array_elements(v.towers) AS t (tower),
-		pg_catalog.jsonb_array_elements(t.tower -> 'features')
+		pg_catalog.jsonb_array_elements(t.tower OPERATOR(pg_catalog.->) 'features')
 			WITH ORDINALITY AS f (feature, position)
 	WHERE recsys.has_model_privilege(m.name)
 	ORDER BY m.name, v.version, 3, f.position;

@@ -275,7 +275,7 @@ recsys_index_stats(PG_FUNCTION_ARGS)
 	values[STAT_UNREACHABLE] = Int64GetDatum(stats->nunreachable);
 	values[STAT_NO_INCOMING] = Int64GetDatum(stats->nno_incoming);
 	values[STAT_RADIUS] = Float8GetDatum(sqrt(meta->radius2));
-	nulls[STAT_RADIUS] = meta->dim == 0 ||
+	nulls[STAT_RADIUS] = meta->dim == 0 || !access.sees_rows ||
 		metric_query_measure(meta->metric) != MEASURE_IP;
 	values[STAT_PAGES] = Int64GetDatum(nblocks);
 	values[STAT_SIZE_BYTES] = Int64GetDatum(nblocks * BLCKSZ);

@@ -40,9 +40,16 @@ index_access_table(Oid index_oid)
 }
 
 /*
- * Row-level security cannot be applied to what an index holds, so where it
- * would hide rows from the caller the caller may not read.
+ * May the caller read all rows of the table?  Row-level security cannot be
+ * applied to what an index holds, so where it would hide rows he may not.
  */
+static bool
+index_access_sees_rows(Oid table)
+{
+	return pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(table, InvalidOid, true) != RLS_ENABLED;
+}
+
 static void
 index_access_check_right(Oid table, IndexRight right)
 {
@@ -59,8 +66,7 @@ index_access_check_right(Oid table, IndexRight right)
 		aclcheck_error(right == INDEX_RIGHT_MAINTAIN ?
 					   ACLCHECK_NOT_OWNER : ACLCHECK_NO_PRIV,
 					   OBJECT_TABLE, get_rel_name(table));
-	if (right == INDEX_RIGHT_READ &&
-		check_enable_rls(table, InvalidOid, true) == RLS_ENABLED)
+	if (right == INDEX_RIGHT_READ && !index_access_sees_rows(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("row-level security of table \"%s\" applies to the current user",
@@ -97,6 +103,7 @@ index_access_open(IndexAccess *access, Oid index_oid, IndexRight right,
 	Oid			table = index_access_table(index_oid);
 
 	index_access_check_right(table, right);
+	access->sees_rows = index_access_sees_rows(table);
 
 	/* the table first, as everywhere, or there could be a deadlock */
 	access->lockmode = lockmode;

@@ -21,6 +21,7 @@ typedef struct IndexAccess
 	Relation	heap;
 	Relation	index;
 	LOCKMODE	lockmode;		/* held on both */
+	bool		sees_rows;		/* the caller may read all rows of the table */
 	Oid			save_userid;
 	int			save_sec_context;
 	int			save_nestlevel;

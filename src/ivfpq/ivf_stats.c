@@ -147,7 +147,8 @@ stats_fill_model(const IvfStats *stats, Datum *values, bool *nulls)
 		Float8GetDatum((double) layout->block_size / FASTSCAN_LANES +
 					   layout->tape_record);
 	values[STAT_RADIUS] = Float8GetDatum(sqrt(meta->radius2));
-	nulls[STAT_RADIUS] = meta->radius2 == 0.0f;
+	nulls[STAT_RADIUS] = meta->radius2 == 0.0f ||
+		!stats->inspection.access.sees_rows;
 }
 
 static void

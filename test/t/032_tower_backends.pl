@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use IPC::Run;
+use LifeCycle qw(tower session ask);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -12,45 +13,6 @@ my $node = PostgreSQL::Test::Cluster->new('towers');
 $node->init(allows_streaming => 1);
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION recsys');
-
-# The file of a tower that answers x * weight, as an SQL literal.
-sub tower
-{
-	my ($weight, @names) = @_;
-	my $one =
-	  '{\"features\": [{\"name\": \"x\", \"type\": \"float\"}], \"output\": \"y\", \"nodes\": '
-	  . '[{\"op\": \"linear\", \"inputs\": [\"x\"], \"output\": \"y\", \"layout\": \"out_in\", '
-	  . '\"tensors\": {\"weight\": \"w\"}}]}';
-	my $spec = '{\"format\": 1, \"towers\": {'
-	  . join(', ', map { qq{\\"$_\\": $one} } @names ? @names : ('')) . '}}';
-	my $header = qq({"__metadata__": {"recsys.spec": "$spec"}, )
-	  . '"w": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}';
-	return "'\\x" . unpack('H*', pack('Q< a* f<', length $header, $header, $weight)) . "'";
-}
-
-# A session that stays; ask() runs a statement in it and returns its output.
-sub session
-{
-	my ($host, $port, $db) = @_;
-	my %session = (in => '', out => '', err => '');
-	$session{run} = IPC::Run::start(
-		[ 'psql', '-XqAt', '-h', $host, '-p', $port, '-d', $db // 'postgres' ],
-		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err},
-		IPC::Run::timeout(180));
-	return \%session;
-}
-
-sub ask
-{
-	my ($session, $sql) = @_;
-	$session->{out} = $session->{err} = '';
-	$session->{in} .= "$sql;\n\\echo -done-\n\\warn -done-\n";
-	$session->{run}->pump
-	  until $session->{out} =~ /-done-\n/ && $session->{err} =~ /-done-\n/;
-	(my $text = $session->{out} . $session->{err}) =~ s/-done-\n//g;
-	chomp $text;
-	return $text;
-}
 
 my $embed = q{SELECT recsys.embed('m', '{"x": 2}'::jsonb)};
 my $a = session($node->host, $node->port);
