@@ -94,18 +94,24 @@ python_find()
 	return 1
 }
 
+# Print the name of the work folder.
+work_path()
+{
+	if [ -n "${RECSYS_WORK:-}" ]; then
+		printf '%s\n' "$RECSYS_WORK"
+	elif [ "$(id -u)" = 0 ]; then
+		printf '/var/tmp/recsys-%s\n' "$(printf '%s' "$ROOT" | cksum | cut -d' ' -f1)"
+	else
+		printf '%s\n' "$ROOT/build"
+	fi
+}
+
 # Make $WORK and hold its lock until the shell ends, so that two runs of one
 # checkout follow one another.  Changes to $WORK, which the user of the tests
 # can enter, whatever folder the shell started in.
 work_open()
 {
-	if [ -n "${RECSYS_WORK:-}" ]; then
-		WORK=$RECSYS_WORK
-	elif [ "$(id -u)" = 0 ]; then
-		WORK=/var/tmp/recsys-$(printf '%s' "$ROOT" | cksum | cut -d' ' -f1)
-	else
-		WORK=$ROOT/build
-	fi
+	WORK=$(work_path)
 	mkdir -p "$WORK" || die "cannot make $WORK"
 	[ -O "$WORK" ] && [ ! -L "$WORK" ] ||
 		die "$WORK belongs to someone else; set RECSYS_WORK to a new folder"

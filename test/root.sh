@@ -1,6 +1,7 @@
 # root.sh
-#		Shell functions that .ci/run and test/bench/compare share: another
-#		Debian in a folder (a chroot), made with debootstrap once and used again.
+#		Shell functions that .ci/run, test/upgrade and test/bench/compare share:
+#		another Debian in a folder (a chroot), made with debootstrap once and used
+#		again.
 #
 # Source it from bash, as root.  The folders are those under $RECSYS_ROOTS.
 
@@ -90,4 +91,27 @@ root_run()
 				HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 				bash -c "cd /mnt/recsys && \"\$@\"" root_run "$@"' \
 		root_run "$@"
+}
+
+# root_old_server DIR INSTALLATION: brings a copy of this machine's PostgreSQL, as
+# pg_copy made it with the extension in it, into a folder, for the test of
+# pg_upgrade there, with the libraries that the other Debian does not have.
+# Exports RECSYS_OLD_BINDIR and RECSYS_OLD_LIBDIR as the folder sees them.
+root_old_server()
+{
+	local dir=$1 old=$2 to=$1/var/tmp/recsys-old bin lib path
+
+	bin=$(cd "$old" && ls -d usr/lib/postgresql/*/bin) || return 1
+	rm -rf "$to"
+	mkdir -p "$to/lib"
+	cp -a "$old/usr" "$to/" || return 1
+	for path in $(ldd "$old/$bin"/{postgres,pg_ctl,pg_dump,psql} |
+		awk '$2 == "=>" { print $3 }' | sort -u); do
+		lib=${path##*/}
+		[ -e "$dir/usr/lib/$(uname -m)-linux-gnu/$lib" ] ||
+			cp -L "$path" "$to/lib/" || return 1
+	done
+	chmod -R a+rX "$to"
+	export RECSYS_OLD_BINDIR=/var/tmp/recsys-old/$bin
+	export RECSYS_OLD_LIBDIR=/var/tmp/recsys-old/lib
 }
