@@ -85,6 +85,15 @@ CREATE FUNCTION recsys.embed(model text, features jsonb) RETURNS @extschema@.vec
 	AS 'MODULE_PATHNAME', 'recsys_embed_jsonb' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000;
 COMMENT ON FUNCTION recsys.embed(text, jsonb) IS 'run a tower on the fields of a JSON object';
 
+-- Sessions learn of rows that were not written by these functions, but by a
+-- restore or by logical replication.
+CREATE FUNCTION recsys.model_changed() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'recsys_model_changed' LANGUAGE C;
+COMMENT ON FUNCTION recsys.model_changed() IS 'trigger: let all sessions look at the models anew';
+CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE ON recsys.model
+	FOR EACH ROW EXECUTE FUNCTION recsys.model_changed();
+ALTER TABLE recsys.model ENABLE ALWAYS TRIGGER model_changed;
+
 CREATE VIEW recsys.models WITH (security_barrier) AS
 	SELECT m.name, v.version, v.version IS NOT DISTINCT FROM m.active AS active,
 		array(SELECT t OPERATOR(pg_catalog.->>) 'name' FROM pg_catalog.jsonb_array_elements(v.towers) t) AS towers,

@@ -5,10 +5,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -40,6 +42,7 @@ PG_FUNCTION_INFO_V1(recsys_grant_model);
 PG_FUNCTION_INFO_V1(recsys_revoke_model);
 PG_FUNCTION_INFO_V1(recsys_set_model_owner);
 PG_FUNCTION_INFO_V1(recsys_has_model_privilege);
+PG_FUNCTION_INFO_V1(recsys_model_changed);
 
 /* embed */
 
@@ -429,4 +432,18 @@ recsys_has_model_privilege(PG_FUNCTION_ARGS)
 	model_ref_parse(&ref, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	store_get_model(ref.model, GetActiveSnapshot(), &model);
 	PG_RETURN_BOOL(model_may_use(&model));
+}
+
+/*
+ * Trigger of recsys.model, for each row that somebody else than store.c has
+ * written: COPY, logical replication.  What backends have resolved is resolved
+ * anew when the transaction has committed (cache.c).
+ */
+Datum
+recsys_model_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "model_changed was not called as a trigger");
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	PG_RETURN_POINTER(NULL);
 }
