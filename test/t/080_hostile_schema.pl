@@ -69,7 +69,7 @@ my $use = q{
 	SELECT recsys.embed('m', pg_catalog.jsonb_build_object('x', 2)), recsys.embed('m@1', r) FROM (SELECT 2.0 AS x) r;
 	SELECT model, tower, output_dim, position, feature, type, null_elements FROM recsys.model_features;
 	SELECT name, version, active, towers, owner, grantees FROM recsys.models;
-	SELECT count(*) >= 0 FROM recsys.stat_index;
+	SELECT count(*) IS NOT NULL FROM recsys.stat_index;
 	SELECT recsys.has_model_privilege('m'), recsys.verify_model('m') IS NULL;
 };
 

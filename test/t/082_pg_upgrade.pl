@@ -43,7 +43,7 @@ for my $mode ($old_path ? ('copy', 'link') : 'copy')
 		q{SELECT relname, relfilenode FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE amname ~ '^recsys' ORDER BY 1});
 	# A column option that the server's newest releases set, and slightly older ones of
 	# a newer version do not know, so that no such table could be upgraded.
-	$old->safe_psql('postgres', q{UPDATE pg_attribute SET attoptions = NULL WHERE attoptions::text LIKE '{pg\_attver=%'})
+	$old->safe_psql('postgres', q{UPDATE pg_attribute SET attoptions = NULL WHERE attoptions::text ~ 'pg_attver='})
 	  if $old_path;
 	my $from = $old->safe_psql('postgres', 'SHOW server_version');
 	$old->stop;
