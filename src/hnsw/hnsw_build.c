@@ -4,8 +4,8 @@
  *
  * Rows are loaded into the arena first, so that M, the unit and the entry set
  * come from all of them and not from the first few.  Then every node is
- * linked by the same code that serves a single insert, and the graph is put
- * on pages so that neighbours share them.  Rows beyond maintenance_work_mem
+ * linked by the same code that serves a single insert, cell by cell, and the
+ * graph is put on pages so that neighbours share them.  Rows beyond maintenance_work_mem
  * are inserted into the pages one by one.  The index is logged at the end.
  */
 #include "postgres.h"
@@ -24,8 +24,11 @@
 #include "hnsw/hnsw_build.h"
 #include "index/parallel_build.h"
 
-/* Nodes that a process links before it looks for more work. */
-#define LINK_BATCH 16
+/* Nodes that a process takes before it looks for more work. */
+#define SCATTER_BATCH 256
+
+/* One node of so many is linked before those that follow cell by cell. */
+#define SCATTER_STEP 16
 
 /* Subphases in pg_stat_progress_create_index; 1 is the server's. */
 #define PROGRESS_PHASE(phase) ((phase) + 2)
@@ -41,6 +44,7 @@ hnsw_build_phase_name(int64 phase)
 			return "loading vectors";
 		case PROGRESS_PHASE(BUILD_PREPARE):
 			return "choosing entry points";
+		case PROGRESS_PHASE(BUILD_SCATTER):
 		case PROGRESS_PHASE(BUILD_LINK):
 			return "linking nodes";
 		case PROGRESS_PHASE(BUILD_WRITE):
@@ -89,7 +93,8 @@ builder_entries(Builder *builder)
 
 /* Link one node, or merge it into the node that holds the same vector. */
 static void
-builder_link_node(Builder *builder, Linker *linker, NodeAddr addr)
+builder_link_node(Builder *builder, Linker *linker, const EntrySet *set,
+				  NodeAddr addr)
 {
 	Arena	   *arena = builder->arena;
 	const NodeLayout *layout = &arena->base.layout;
@@ -102,8 +107,7 @@ builder_link_node(Builder *builder, Linker *linker, NodeAddr addr)
 
 	slot_rows_get(&rows, 0, &row);
 	node_own_decode(layout, node, builder->rotated);
-	same = linker_find(linker, builder_entries(builder), builder->rotated,
-					   &own, addr);
+	same = linker_find(linker, set, builder->rotated, &own, addr);
 	if (same != INVALID_NODE_ADDR &&
 		node_add_row(&arena->base, same, &own, &row))
 		arena_release(arena, addr);
@@ -140,7 +144,7 @@ builder_link_entries(Builder *builder, EntrySet *set)
 
 		CHECK_FOR_INTERRUPTS();
 		if (arena_slot(builder->arena, addr)->kind == SLOT_LOADED)
-			builder_link_node(builder, linker, addr);
+			builder_link_node(builder, linker, set, addr);
 		if (arena_slot(builder->arena, addr)->kind == SLOT_NODE)
 			set->entries[i].kind = kinds[i];
 	}
@@ -173,29 +177,114 @@ builder_prepare(Builder *builder)
 	builder_link_entries(builder, builder_entries(builder));
 }
 
-/* BUILD_LINK: all processes take nodes in turn. */
+/* Numbers that a process has taken for itself. */
+typedef struct WorkPart
+{
+	uint32		first;
+	uint32		end;
+} WorkPart;
+
+/*
+ * Take the next part of the work that all processes share: up to size of the
+ * numbers below n.  Returns whether there is any.
+ */
+static bool
+builder_next(pg_atomic_uint32 *next, uint32 size, uint32 n, WorkPart *part)
+{
+	part->first = pg_atomic_fetch_add_u32(next, size);
+	part->end = part->first < n ? Min(part->first + size, n) : n;
+	return part->first < n;
+}
+
+/* More nodes are linked: the leader tells how many in all. */
+static void
+builder_report(Builder *builder, uint32 nlinked)
+{
+	nlinked += pg_atomic_fetch_add_u32(&builder->shared->nlinked, nlinked);
+	if (builder->leader)
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, nlinked);
+}
+
+/* Where a node that is loaded keeps the next one of its cell. */
+static NodeAddr *
+loaded_next(Arena *arena, NodeAddr addr)
+{
+	return node_addrs(&arena->base.layout, arena_slot(arena, addr));
+}
+
+/* Put a loaded node at the head of its cell's list. */
+static void
+builder_add_to_cell(Builder *builder, NodeAddr addr)
+{
+	Arena	   *arena = builder->arena;
+	const int8 *codes = node_own(&arena->base.layout, arena_slot(arena, addr));
+	int			cell = entry_nearest_cell(builder_entries(builder), codes);
+
+	*loaded_next(arena, addr) =
+		pg_atomic_exchange_u32(&builder->shared->cells[Max(cell, 0)], addr);
+}
+
+/* BUILD_SCATTER: link some nodes of all cells, and list the others by cell. */
+static void
+builder_scatter(Builder *builder)
+{
+	BuildShared *shared = builder->shared;
+	Linker	   *linker;
+	WorkPart	part;
+
+	if (shared->nloaded == 0)
+		return;
+	linker = builder_begin_link(builder);
+	while (builder_next(&shared->next_scatter, SCATTER_BATCH, shared->nloaded,
+						&part))
+	{
+		for (NodeAddr addr = part.first; addr < part.end; addr++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (arena_slot(builder->arena, addr)->kind != SLOT_LOADED)
+				continue;
+			if (addr % SCATTER_STEP == 0)
+				builder_link_node(builder, linker, builder_entries(builder),
+								  addr);
+			else
+				builder_add_to_cell(builder, addr);
+		}
+		builder_report(builder, (part.end - part.first) / SCATTER_STEP);
+	}
+}
+
+/* BUILD_LINK: all processes take cells in turn. */
 static void
 builder_link(Builder *builder)
 {
 	BuildShared *shared = builder->shared;
-	uint32		nloaded = shared->nloaded;
 	Linker	   *linker;
-	uint32		first;
+	WorkPart	part;
 
-	if (nloaded == 0)
+	if (shared->nloaded == 0)
 		return;
 	linker = builder_begin_link(builder);
-	while ((first = pg_atomic_fetch_add_u32(&shared->next_link,
-											LINK_BATCH)) < nloaded)
+	while (builder_next(&shared->next_cell, 1, ENTRY_MAX, &part))
 	{
-		for (uint32 i = first; i < Min(first + LINK_BATCH, nloaded); i++)
+		NodeAddr	addr = pg_atomic_read_u32(&shared->cells[part.first]);
+		EntrySet   *set;
+		uint32		ndone = 0;
+
+		if (addr == INVALID_NODE_ADDR)
+			continue;
+		set = entry_set_of_cell(builder->arena, builder_entries(builder),
+								part.first);
+		while (addr != INVALID_NODE_ADDR)
 		{
+			NodeAddr	next = *loaded_next(builder->arena, addr);
+
 			CHECK_FOR_INTERRUPTS();
-			if (arena_slot(builder->arena, i)->kind == SLOT_LOADED)
-				builder_link_node(builder, linker, i);
+			builder_link_node(builder, linker, set, addr);
+			ndone++;
+			addr = next;
 		}
-		if (builder->leader)
-			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, first);
+		pfree(set);
+		builder_report(builder, ndone);
 	}
 }
 
@@ -220,6 +309,8 @@ builder_work(Builder *builder)
 									 PROGRESS_PHASE(builder->phase));
 	if (builder->phase == BUILD_PREPARE && builder->leader)
 		builder_prepare(builder);
+	else if (builder->phase == BUILD_SCATTER)
+		builder_scatter(builder);
 	else if (builder->phase == BUILD_LINK)
 		builder_link(builder);
 	else if (builder->phase == BUILD_WRITE && builder->leader)
@@ -353,7 +444,11 @@ build_shared_init(BuildShared *shared, Relation index)
 	shared->ef_construction = hnsw_ef_construction(index);
 	shared->entries = InvalidDsaPointer;
 	SpinLockInit(&shared->mutex);
-	pg_atomic_init_u32(&shared->next_link, 0);
+	pg_atomic_init_u32(&shared->next_scatter, 0);
+	pg_atomic_init_u32(&shared->next_cell, 0);
+	pg_atomic_init_u32(&shared->nlinked, 0);
+	for (int i = 0; i < ENTRY_MAX; i++)
+		pg_atomic_init_u32(&shared->cells[i], INVALID_NODE_ADDR);
 	pg_atomic_init_u32(&shared->overflow, 0);
 }
 

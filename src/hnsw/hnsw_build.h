@@ -20,7 +20,8 @@ typedef enum BuildPhase
 {
 	BUILD_LOAD,					/* all: read rows into the arena */
 	BUILD_PREPARE,				/* leader: M, unit, entry set */
-	BUILD_LINK,					/* all: give nodes their edges */
+	BUILD_SCATTER,				/* all: list nodes by cell, link a few */
+	BUILD_LINK,					/* all: link the others, cell by cell */
 	BUILD_WRITE,				/* leader: put the graph on pages */
 	BUILD_INSERT				/* all: insert rows that memory had no room
 								 * for */
@@ -38,8 +39,12 @@ typedef struct BuildShared
 	double		heap_tuples;
 	double		index_tuples;
 	uint32		nloaded;		/* nodes that the arena holds */
-	pg_atomic_uint32 next_link; /* next node to link */
+	pg_atomic_uint32 next_scatter;	/* next node of BUILD_SCATTER */
+	pg_atomic_uint32 next_cell; /* next cell of BUILD_LINK */
+	pg_atomic_uint32 nlinked;
 	pg_atomic_uint32 overflow;	/* set when memory is used up */
+	pg_atomic_uint32 cells[ENTRY_MAX];	/* first of the nodes whose nearest
+										 * entry this is */
 } BuildShared;
 
 /* One process of a build. */
@@ -70,6 +75,8 @@ extern void build_shared_init(BuildShared *shared, Relation index);
 
 /* hnsw_entry_build.c: the choice of the entry set. */
 extern EntrySet *entry_set_build(Arena *arena);
+extern EntrySet *entry_set_of_cell(const Arena *arena, const EntrySet *set,
+								   int cell);
 
 /* hnsw_flush.c */
 extern void graph_connect(Arena *arena, const EntrySet *set);

@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 
 #include "hnsw/hnsw_build.h"
+#include "hnsw/hnsw_link.h"
 #include "vector/mips.h"
 
 /* The same rows in the same order give the same entry set. */
@@ -23,6 +24,9 @@
  * has none among them keeps the item that gave its direction.
  */
 #define CHAMPION_QUANTILE 0.7
+
+/* Entries by each measure that the nodes of a cell are linked from. */
+#define CELL_ENTRY_POINTS 64
 
 static int
 compare_floats(const void *a, const void *b)
@@ -169,4 +173,49 @@ entry_set_build(Arena *arena)
 	arena_refresh(arena);
 	entry_set_augment(set, arena->base.radius2);
 	return set;
+}
+
+/* Mark the entries that are among some points with a kind other than ENTRY_NONE. */
+static void
+keep_points(EntrySet *copy, const EntrySet *set, const EntryPoint *points,
+			int npoints)
+{
+	for (int i = 0; i < npoints; i++)
+		for (int j = 0; j < set->n; j++)
+			if (set->entries[j].addr == points[i].addr)
+				copy->entries[j].kind = set->entries[j].kind;
+}
+
+/*
+ * The part of the entry set from which the nodes of a cell are linked: the
+ * best for the cell's direction in each measure.  In the current memory context.
+ */
+EntrySet *
+entry_set_of_cell(const Arena *arena, const EntrySet *set, int cell)
+{
+	const Entry *e = &set->entries[cell];
+	OwnVector	direction = {e->item_norm * e->inverse_length, e->item_norm, 0,
+	entry_direction(set, cell), NULL};
+	float		radius2 = arena->base.radius2;
+	float		ips[ENTRY_MAX];
+	EntryQuery	query = {ips, e->item_norm * e->item_norm,
+	mips_coordinate(e->item_norm * e->item_norm, radius2)};
+	EntryPoint	points[CELL_ENTRY_POINTS];
+	EntrySet   *copy = palloc(entry_set_size(set->n, set->padded_dim));
+	EntrySet   *part;
+	const EdgeList *lists;
+	int			nlists = edge_lists(arena->base.metric, &lists);
+
+	memcpy(copy, set, entry_set_size(set->n, set->padded_dim));
+	for (int i = 0; i < set->n; i++)
+		copy->entries[i].kind = ENTRY_NONE;
+	entry_score_own(set, &direction, ips);
+	for (int k = 0; k < nlists; k++)
+		keep_points(copy, set, points,
+					entry_choose(set, lists[k].measure, &query, points,
+								 CELL_ENTRY_POINTS));
+	part = entry_set_compact(copy);
+	entry_set_augment(part, radius2);
+	pfree(copy);
+	return part;
 }

@@ -158,6 +158,8 @@ connect_node(GraphWalk *walk, NodeAddr addr, uint32 *indegree)
 			indegree[node_addrs(layout, parent)[lane]]--;
 		edge_encode(layout, arena->base.unit, parent, &own, &edge);
 		edge.addr = addr;
+		/* the only way to its node, which others must not displace soon */
+		edge.diverse = true;
 		node_edge_set(layout, parent, lane, &edge);
 		indegree[addr]++;
 		return true;

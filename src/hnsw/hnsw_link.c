@@ -8,9 +8,10 @@
  * a slot costs the same page space empty or full, and without filling an
  * inner product list keeps 2 to 6 edges, which makes most items unreachable.
  *
- * An edge back is one edit of one page.  Where the neighbour's list is full,
- * the list is ranked from vectors that are read beforehand, without a lock on
- * the neighbour; if it has changed by the time of the edit, we rank again.
+ * An edge back is one edit of one page.  A node remembers which of its edges the
+ * rule has kept, so that a new one need be compared with these alone.  Their
+ * vectors are read beforehand, without a lock on the neighbour; if its lists
+ * have changed by the time of the edit, we compare again.
  */
 #include "postgres.h"
 
@@ -75,6 +76,7 @@ struct Linker
 	uint32		hash_mask;
 	Choice	   *choices;		/* max_nodes */
 	int			nchosen[MAX_EDGE_LISTS];
+	int			ndiverse[MAX_EDGE_LISTS];	/* of these, the first */
 	uint32		chosen[MAX_EDGE_LISTS][NODE_DEGREE];	/* nodes */
 };
 
@@ -266,15 +268,6 @@ linker_duplicate(const Linker *linker, const OwnVector *own)
 	return INVALID_NODE_ADDR;
 }
 
-/* Put a choice into its place among n that are sorted by key. */
-static inline void
-choices_insert(Choice *choices, int n, Choice choice)
-{
-	for (; n > 0 && choices[n - 1].key > choice.key; n--)
-		choices[n] = choices[n - 1];
-	choices[n] = choice;
-}
-
 /* choices_sort(choices, n): by key */
 #define ST_SORT choices_sort
 #define ST_ELEMENT_TYPE Choice
@@ -287,9 +280,10 @@ choices_insert(Choice *choices, int n, Choice choice)
  * Order choices for a list: first those that the diversity rule keeps, then
  * the others, both by key.  The rule keeps a choice that is closer to the
  * list's node than to any kept before it.  At most nwanted are kept.  Choices
- * must be sorted by key.  The order is written to order[].
+ * must be sorted by key.  The order is written to order[]; returns how many are
+ * kept.
  */
-static void
+static int
 choices_diversify(const Linker *linker, Measure measure,
 				  const Choice *choices, int n, int nwanted, uint16 *order)
 {
@@ -312,6 +306,7 @@ choices_diversify(const Linker *linker, Measure measure,
 			dropped[ndropped++] = i;
 	}
 	memcpy(order + nkept, dropped, sizeof(uint16) * ndropped);
+	return nkept;
 }
 
 /* Whether a node has been chosen for one of the first nlists lists. */
@@ -349,7 +344,8 @@ linker_choose(Linker *linker, const OwnVector *own, int k)
 	choices_sort(linker->choices, n);
 	n = Min(n, Min(linker->ef_construction, LINK_MAX_CANDIDATES));
 	nwanted = Min(n, list->size);
-	choices_diversify(linker, list->measure, linker->choices, n, nwanted, order);
+	linker->ndiverse[k] = choices_diversify(linker, list->measure,
+											linker->choices, n, nwanted, order);
 	linker->nchosen[k] = nwanted;
 	for (int i = 0; i < nwanted; i++)
 		linker->chosen[k][i] = linker->choices[order[i]].node;
@@ -433,22 +429,58 @@ linker_chosen(const Linker *linker, NodeAddr addrs[NODE_DEGREE])
 /* The state of a list as read without keeping a lock. */
 typedef struct ListSnapshot
 {
-	OwnVector	own;			/* of the node that holds the list */
 	NodeAddr	addrs[NODE_DEGREE];
+	float		keys[NODE_DEGREE];	/* to the node, in the list's measure */
+	uint32		diverse;
 	int			free_lane;		/* of the list, or -1 */
 	bool		usable;			/* a live node, without the edge */
 } ListSnapshot;
 
+/* What a new edge changes in a list. */
+typedef struct ListEdit
+{
+	int			lane;			/* that it takes, or -1 */
+	bool		diverse;		/* whether the diversity rule keeps it */
+	uint32		lost;			/* lanes that the rule no longer keeps */
+} ListEdit;
+
+#define LANE_BIT(lane) ((uint32) 1 << (lane))
+
+/*
+ * The keys of a node's edges, from the edges themselves: t tells the inner
+ * product, to the precision of a float16.
+ */
+static void
+edge_keys(const Linker *linker, Measure measure, const GraphNode *node,
+		  const KnownNode *known, float keys[NODE_DEGREE])
+{
+	const GraphStore *store = linker->store;
+	float		t[NODE_DEGREE];
+	float		norms[NODE_DEGREE];
+	float		norm2 = own_dot(&store->layout, known->own.scale,
+								known->own.codes, known->own.scale,
+								known->own.codes);
+
+	kernels->f16_to_f32(node_t(&store->layout, node), t, NODE_DEGREE);
+	kernels->f16_to_f32(node_norms(&store->layout, node), norms, NODE_DEGREE);
+	for (int lane = 0; lane < NODE_DEGREE; lane++)
+		keys[lane] = graph_search_key(store, measure, known->norm2,
+									  t[lane] * norm2,
+									  norms[lane] * store->unit);
+}
+
 static ListSnapshot
-list_snapshot(Linker *linker, NodeAddr addr, const EdgeList *list,
+list_snapshot(Linker *linker, const KnownNode *known, const EdgeList *list,
 			  NodeAddr child)
 {
 	GraphStore *store = linker->store;
-	const GraphNode *node = store->ops->read(store, addr);
+	const GraphNode *node = store->ops->read(store, known->addr);
 	ListSnapshot snap;
 
 	memcpy(snap.addrs, node_addrs(&store->layout, node), sizeof(snap.addrs));
+	snap.diverse = node->diverse;
 	snap.usable = node->kind == SLOT_NODE;
+	edge_keys(linker, list->measure, node, known, snap.keys);
 	store->ops->read_end(store);
 
 	snap.free_lane = -1;
@@ -464,59 +496,111 @@ list_snapshot(Linker *linker, NodeAddr addr, const EdgeList *list,
 }
 
 /*
- * The lane of a full list that should give way to a new edge, or -1 where the
- * new one is the least useful.  A member that is gone gives way first.  With
- * force the new one is never the least.
+ * Whether the diversity rule keeps a new member of a list, given those that it
+ * has kept, and which of these it would no longer keep beside the new one.
+ * What it dropped for the sake of a member that is now lost stays dropped.  A
+ * member that is gone gives its lane to the new one.
  */
-static int
-list_victim(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
-			const EdgeList *list, uint32 child, bool force)
+static ListEdit
+list_diversify(Linker *linker, const ListSnapshot *snap, const EdgeList *list,
+			   uint32 child, float key)
 {
-	Choice		choices[NODE_DEGREE + 1];
-	uint16		order[LINK_MAX_CANDIDATES];
-	int			n = 0;
+	ListEdit	edit = {snap->free_lane, true, 0};
 
-	for (int i = 0; i <= list->size; i++)
-	{
-		int			lane = i < list->size ? list->first + i : -1;
-		uint32		node = lane < 0 ? child :
-		known_fetch(linker, snap->addrs[lane]);
-		Choice		choice;
+	for (int closer = 1; closer >= 0; closer--)
+		for (int i = 0; edit.diverse && i < list->size; i++)
+		{
+			int			lane = list->first + i;
+			uint32		node;
+			float		between;
 
-		if (node == NO_NODE)
-			return lane;
-		choice.key = known_key(linker, list->measure, parent,
-							   &linker->nodes[node]);
-		choice.node = node;
-		choice.lane = lane;
-		choices_insert(choices, n++, choice);
-	}
-	choices_diversify(linker, list->measure, choices, n, list->size, order);
-	if (force && choices[order[n - 1]].lane < 0)
-		return choices[order[n - 2]].lane;
-	return choices[order[n - 1]].lane;
+			if (!(snap->diverse & LANE_BIT(lane)) ||
+				snap->addrs[lane] == INVALID_NODE_ADDR ||
+				(snap->keys[lane] <= key) != closer)
+				continue;
+			node = known_fetch(linker, snap->addrs[lane]);
+			if (node == NO_NODE)
+			{
+				edit.lane = lane;
+				continue;
+			}
+			between = known_key(linker, list->measure, &linker->nodes[child],
+								&linker->nodes[node]);
+			if (closer)
+				edit.diverse = between > key;
+			else if (between <= snap->keys[lane])
+				edit.lost |= LANE_BIT(lane);
+		}
+	return edit;
+}
+
+/* The lane of the largest key among some of a list, or -1 where there is none. */
+static int
+list_farthest(const ListSnapshot *snap, const EdgeList *list, uint32 among)
+{
+	int			farthest = -1;
+
+	for (int lane = list->first; lane < list->first + list->size; lane++)
+		if ((among & LANE_BIT(lane)) &&
+			(farthest < 0 || snap->keys[lane] > snap->keys[farthest]))
+			farthest = lane;
+	return farthest;
 }
 
 /*
- * Put an edge into a lane if the lane is still as in the snapshot.  Returns
+ * What a new member changes in a list.  A full list gives up what the
+ * diversity rule has dropped, the farthest first, and then the farthest that
+ * it has kept.  edit.lane is -1 where the new one would be the first to go;
+ * with force it never is.
+ */
+static ListEdit
+list_rank(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
+		  const EdgeList *list, uint32 child, bool force)
+{
+	float		key = known_key(linker, list->measure, parent,
+								&linker->nodes[child]);
+	ListEdit	edit = list_diversify(linker, snap, list, child, key);
+	uint32		kept = snap->diverse & ~edit.lost;
+	int			lane;
+
+	if (edit.lane >= 0)
+		return edit;
+	lane = list_farthest(snap, list, ~kept);
+	if (lane >= 0)
+	{
+		if (edit.diverse || force || snap->keys[lane] > key)
+			edit.lane = lane;
+		return edit;
+	}
+	lane = list_farthest(snap, list, kept);
+	if (force || (edit.diverse && snap->keys[lane] > key))
+		edit.lane = lane;
+	return edit;
+}
+
+/*
+ * Put an edge into a list if the node is still as in the snapshot.  Returns
  * false where others were faster.
  */
 static bool
 list_put(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
-		 int lane, NodeAddr child, const OwnVector *child_own)
+		 const ListEdit *edit, const KnownNode *child)
 {
 	GraphStore *store = linker->store;
 	GraphNode  *node = store->ops->edit(store, parent->addr);
 	const NodeAddr *addrs = node_addrs(&store->layout, node);
 	EdgeCode	edge;
 	bool		same = node->kind == SLOT_NODE &&
+	node->diverse == snap->diverse &&
 	memcmp(addrs, snap->addrs, sizeof(snap->addrs)) == 0;
 
 	if (same)
 	{
-		edge_encode(&store->layout, store->unit, node, child_own, &edge);
-		edge.addr = child;
-		node_edge_set(&store->layout, node, lane, &edge);
+		edge_encode(&store->layout, store->unit, node, &child->own, &edge);
+		edge.addr = child->addr;
+		edge.diverse = edit->diverse;
+		node->diverse &= ~edit->lost;
+		node_edge_set(&store->layout, node, edit->lane, &edge);
 	}
 	store->ops->edit_end(store, same);
 	return same;
@@ -527,23 +611,19 @@ static bool
 linker_link_back(Linker *linker, uint32 parent, const EdgeList *list,
 				 uint32 child, bool force)
 {
-	NodeAddr	child_addr = linker->nodes[child].addr;
-
 	for (int attempt = 0; attempt < LINK_RETRIES; attempt++)
 	{
 		const KnownNode *known = &linker->nodes[parent];
-		ListSnapshot snap = list_snapshot(linker, known->addr, list, child_addr);
-		int			lane;
+		ListSnapshot snap = list_snapshot(linker, known, list,
+										  linker->nodes[child].addr);
+		ListEdit	edit;
 
 		if (!snap.usable)
 			return false;
-		lane = snap.free_lane;
-		if (lane < 0)
-			lane = list_victim(linker, &snap, known, list, child, force);
-		if (lane < 0)
+		edit = list_rank(linker, &snap, known, list, child, force);
+		if (edit.lane < 0)
 			return false;
-		if (list_put(linker, &snap, known, lane, child_addr,
-					 &linker->nodes[child].own))
+		if (list_put(linker, &snap, known, &edit, &linker->nodes[child]))
 			return true;
 	}
 	return false;
@@ -569,6 +649,7 @@ linker_fill_lanes(const Linker *linker, GraphNode *node)
 			edge_encode(&store->layout, store->unit, node,
 						&linker->nodes[linker->chosen[k][i]].own, &edge);
 			edge.addr = linker->nodes[linker->chosen[k][i]].addr;
+			edge.diverse = i < linker->ndiverse[k];
 			node_edge_set(&store->layout, node, lane, &edge);
 		}
 }
@@ -688,6 +769,7 @@ linker_choose_more(Linker *linker, const NodeEdges *edges, int k)
 	const EdgeList *list = &linker->lists[k];
 	uint16		order[LINK_MAX_CANDIDATES];
 	int			nopen = list_open_lanes(list, edges);
+	int			nkept;
 	int			n = 0;
 
 	for (uint32 i = 0; i < linker->nnodes; i++)
@@ -712,13 +794,17 @@ linker_choose_more(Linker *linker, const NodeEdges *edges, int k)
 	}
 	choices_sort(linker->choices, n);
 	n = Min(n, LINK_MAX_CANDIDATES);
-	choices_diversify(linker, list->measure, linker->choices, n,
-					  Min(n, list->size), order);
+	nkept = choices_diversify(linker, list->measure, linker->choices, n,
+							  Min(n, list->size), order);
 	linker->nchosen[k] = 0;
+	linker->ndiverse[k] = 0;
 	for (int i = 0; i < n && linker->nchosen[k] < nopen; i++)
-		if (linker->choices[order[i]].lane < 0)
-			linker->chosen[k][linker->nchosen[k]++] =
-				linker->choices[order[i]].node;
+	{
+		if (linker->choices[order[i]].lane >= 0)
+			continue;
+		linker->chosen[k][linker->nchosen[k]++] = linker->choices[order[i]].node;
+		linker->ndiverse[k] += i < nkept;
+	}
 }
 
 /* Whether an address is among n. */
@@ -782,6 +868,7 @@ linker_refill(Linker *linker, const NodeEdges *edges)
 			}
 			edge_encode(&store->layout, store->unit, node, &known->own, &edge);
 			edge.addr = known->addr;
+			edge.diverse = next <= linker->ndiverse[k];
 			node_edge_set(&store->layout, node, lane, &edge);
 		}
 	}

@@ -163,8 +163,8 @@ node_holds(const NodeLayout *layout, const GraphNode *node,
 }
 
 /*
- * Compute the codes of the edge parent -> child, except for the address.  The
- * parent's own vector must be valid.
+ * Compute the codes of the edge parent -> child; the caller sets the address and
+ * whether it is a diverse one.  The parent's own vector must be valid.
  */
 void
 edge_encode(const NodeLayout *layout, float unit, const GraphNode *parent,
@@ -231,6 +231,8 @@ node_edge_set(const NodeLayout *layout, GraphNode *node, int lane,
 	node_f(layout, node)[lane] = edge->f;
 	node_norms(layout, node)[lane] = edge->norm;
 	node_addrs(layout, node)[lane] = edge->addr;
+	node->diverse = (node->diverse & ~((uint32) 1 << lane)) |
+		(uint32) edge->diverse << lane;
 }
 
 /* Take an edge out; its codes stay and mean nothing. */
@@ -238,4 +240,5 @@ void
 node_edge_clear(const NodeLayout *layout, GraphNode *node, int lane)
 {
 	node_addrs(layout, node)[lane] = INVALID_NODE_ADDR;
+	node->diverse &= ~((uint32) 1 << lane);
 }

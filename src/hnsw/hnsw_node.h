@@ -4,14 +4,14 @@
  *
  * A node is a fixed-size slot, the same in a build's memory and on a page:
  *
- *		| GraphNode                  | 20 bytes, and the heap rows
+ *		| GraphNode                  | 24 bytes, and the heap rows
  *		| neighbour addresses        | 32 x 4
  *		| t, f, length of neighbours | 3 x 32 x float16
  *		| FastScan codes             | code_dim / 4 x 16
  *		| own vector, coarse         | padded_dim x int8
  *		| own vector, fine           | padded_dim x int8
  *
- * which is 1,144 bytes at up to 128 dimensions without filter columns, seven
+ * which is 1,148 bytes at up to 128 dimensions without filter columns, seven
  * nodes a page.  The heap rows of a node are six TIDs, or with filter columns
  * as many TIDs and keys (hnsw_rows.h) as take no slot from a page, one at
  * least: up to five columns leave it at seven nodes.  All vectors are rotated
@@ -100,10 +100,11 @@ typedef struct GraphNode
 	float		norm;			/* length of the own vector as decoded */
 	float		err;			/* at least the distance to the true vector */
 	NodeAddr	posting;		/* first posting, or INVALID_NODE_ADDR */
+	uint32		diverse;		/* lanes that the diversity rule has kept */
 	ItemPointerData tids[NODE_INLINE_TIDS]; /* of them node_tids, then keys */
 } GraphNode;
 
-StaticAssertDecl(sizeof(GraphNode) == 56, "GraphNode is part of the disk format");
+StaticAssertDecl(sizeof(GraphNode) == 60, "GraphNode is part of the disk format");
 
 /* A posting fills the slot of a node with heap rows. */
 typedef struct Posting
@@ -186,6 +187,7 @@ extern bool node_holds(const NodeLayout *layout, const GraphNode *node,
 typedef struct EdgeCode
 {
 	NodeAddr	addr;
+	bool		diverse;
 	uint16		t;
 	uint16		f;
 	uint16		norm;

@@ -226,6 +226,8 @@ spare_edge(Repair *repair, GraphNode *node, const NodeEdges *to)
 		indegree_add(repair, addrs[spare], -1);
 	edge_encode(layout, repair->store->unit, node, &to->own, &code);
 	code.addr = to->addr;
+	/* the only way to its node, which others must not displace soon */
+	code.diverse = true;
 	node_edge_set(layout, node, spare, &code);
 	return true;
 }

@@ -29,8 +29,9 @@
 /* Residuals shorter than this share of the unit weigh no more. */
 #define SMALLEST_F 1e-6f
 
-/* Candidates that there is room for at first. */
+/* Candidates that there is room for at first, and for each visit of a budget. */
 #define POOL_MIN_CANDIDATES 4096
+#define POOL_BUDGET_CANDIDATES NODE_DEGREE
 
 /* Smallest number of candidates that the heap is cut down to. */
 #define HOT_MIN 64
@@ -237,7 +238,10 @@ graph_search_begin(GraphSearch *search, const GraphQuery *query,
 	search->ncandidates = 0;
 	search->nheap = 0;
 	search->max_candidates = POOL_MIN_CANDIDATES;
-	search->hash_mask = 2 * POOL_MIN_CANDIDATES - 1;
+	while (budget > 0 &&
+		   search->max_candidates > POOL_BUDGET_CANDIDATES * (uint32) budget)
+		search->max_candidates /= 2;
+	search->hash_mask = 2 * search->max_candidates - 1;
 	memset(search->hash, 0xFF, sizeof(HashSlot) * (search->hash_mask + 1));
 }
 

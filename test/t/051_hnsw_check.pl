@@ -13,10 +13,10 @@ use IndexDamage;
 # The disk format at 8 dimensions; see hnsw_node.h, hnsw_meta.h.  With one
 # filter column a node is 1,160 bytes and has room for three rows.
 use constant {
-	NODE => 1144,
-	ADDRS => 56,
-	LENGTHS => 56 + 128 + 2 * 64,
-	OWN => 1144 - 2 * 128,
+	NODE => 1148,
+	ADDRS => 60,
+	LENGTHS => 60 + 128 + 2 * 64,
+	OWN => 1148 - 2 * 128,
 	PAGE_ENTRY => 2,
 	PAGE_NODES => 3,
 	PAGE_KEYS => 4,
@@ -133,7 +133,7 @@ my @faults = (
 		my ($f) = @_;
 		my $block = (blocks($f, PAGE_NODES))[2];
 		put($f, $block * BLOCK + TAG + 2, 'C', 200);
-		return "has page format 200 at block $block, this version reads format 2";
+		return "has page format 200 at block $block, this version reads format 3";
 	} ],
 	[ 'page_zeros', sub {
 		my ($f) = @_;
@@ -311,7 +311,7 @@ my @faults = (
 		my ($f) = @_;
 		my $p = (slots($f, SLOT_POSTING))[0];
 		put($f, $p->[1] + 2, 'v', 5000);
-		return qr/${\place($p->[0])}: it counts 5000 heap rows of at most 188/;
+		return qr/${\place($p->[0])}: it counts 5000 heap rows of at most 189/;
 	} ],
 	[ 'posting_cycle', sub {
 		my ($f) = @_;
@@ -354,19 +354,19 @@ my @faults = (
 	[ 'row_twice', sub {
 		my ($f) = @_;
 		my ($n, $m) = (slots($f, SLOT_NODE))[20, 21];
-		put($f, $n->[1] + 20, 'a6', substr($f->{bytes}, $m->[1] + 20, 6));
+		put($f, $n->[1] + 24, 'a6', substr($f->{bytes}, $m->[1] + 24, 6));
 		return qr/it holds heap row \(\d+,\d+\), as does block \d+ slot \d/;
 	} ],
 	[ 'row_outside', sub {
 		my ($f) = @_;
 		my $n = (slots($f, SLOT_NODE))[20];
-		put($f, $n->[1] + 20, 'V', 9);    # block number, high half first
+		put($f, $n->[1] + 24, 'V', 9);    # block number, high half first
 		return qr/${\place($n->[0])}: heap row \(589824,\d+\) does not exist/;
 	} ],
 	[ 'row_invalid', sub {
 		my ($f) = @_;
 		my $n = (slots($f, SLOT_NODE))[20];
-		put($f, $n->[1] + 24, 'v', 0);
+		put($f, $n->[1] + 28, 'v', 0);
 		return qr/${\place($n->[0])}: heap row \(\d+,0\) does not exist/;
 	} ],
 	[ 'vector_coarse', sub {
