@@ -66,8 +66,11 @@ for my $mode ($old_path ? ('copy', 'link') : 'copy')
 	is_whole($new, 'postgres', "$mode: upgraded");
 	insert_more($new, 'postgres');
 	is_whole($new, 'postgres', "$mode: upgraded and changed");
-	$new->safe_psql('postgres', 'VACUUM ANALYZE; REINDEX TABLE items');
-	is_whole($new, 'postgres', "$mode: upgraded and built anew");
+	if ($mode eq 'copy')
+	{
+		$new->safe_psql('postgres', 'REINDEX TABLE items');
+		is_whole($new, 'postgres', "$mode: upgraded and built anew");
+	}
 	is($new->safe_psql('postgres', q{SELECT installed_version = default_version FROM pg_available_extensions WHERE name = 'recsys'}),
 		't', "$mode: the extension's version");
 	$new->stop;
