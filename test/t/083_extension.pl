@@ -213,7 +213,7 @@ sub create_again
 $_->{run}->finish for map { $_->{in} .= "\\q\n"; $_ } @sessions;
 
 # with the tables gone too, the database is as it was made
-$node->safe_psql('used', 'DROP TABLE items, scratch, others, parts; DROP TYPE mood; DROP SCHEMA lib;
+$node->safe_psql('used', 'DROP TABLE items, scratch, others, parts, asked; DROP TYPE mood; DROP SCHEMA lib;
 	REVOKE CREATE ON SCHEMA public FROM trainer');
 is($node->safe_psql('used', "$whole ORDER BY 1"), $before, 'nothing is left');
 
