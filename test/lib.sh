@@ -228,7 +228,7 @@ ext_build()
 	as_user make -s -C "$WORK/src" -j"$JOBS" PG_CONFIG="$PG_CONFIG" \
 		WERROR="$WERROR" "$@" all &&
 		as_user make -s -C "$WORK/src" PG_CONFIG="$PG_CONFIG" \
-			WERROR="$WERROR" install
+			WERROR="$WERROR" "$@" install
 }
 
 # All of the above: after it the extension can be created in any server of the
@@ -272,7 +272,8 @@ server_start()
 		as_user tee -a "$SERVER_DATA/postgresql.conf" > /dev/null
 	export PGHOST=$SERVER_SOCKET PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	as_user "$PG_BIN/pg_ctl" -D "$SERVER_DATA" -l "$LOGS/$name-server.log" \
-		-w -t 60 start > "$LOGS/$name-start.log" 2>&1 ||
+		${SERVER_PROGRAM:+-p "$SERVER_PROGRAM"} -w -t "${SERVER_WAIT:-60}" \
+		start > "$LOGS/$name-start.log" 2>&1 ||
 		{ cat "$LOGS/$name-start.log" "$LOGS/$name-server.log" >&2
 		  die "the server does not start"; }
 }
