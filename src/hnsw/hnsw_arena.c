@@ -2,9 +2,14 @@
  * hnsw_arena.c
  *		The graph in a build's memory, private or shared by workers.
  *
- * Memory comes in chunks of a thousand slots as rows are loaded, so that a
- * small table takes little and no container's limit on shared memory is met
- * before it must be.
+ * Memory comes in chunks of slots as rows are loaded, so that a small table
+ * takes little and no container's limit on shared memory is met before it must
+ * be.
+ *
+ * All of it, and what the build keeps of each slot besides, is within
+ * maintenance_work_mem.  Segments of shared memory double in size as an area
+ * grows, so without a limit on the area they came to 45 MB where 32 were
+ * allowed.
  */
 #include "postgres.h"
 
@@ -52,7 +57,11 @@ arena_shared_size(Size memory)
 					mul_size(sizeof(dsa_pointer), arena_max_chunks(memory)));
 }
 
-/* Set up the shared part for slots of up to so many bytes. */
+/*
+ * Set up the shared part for a build in so many bytes.  A sixty-fourth of them
+ * is for what writing keeps of each slot: 14 bytes, and a slot has 1,144 or
+ * more.
+ */
 void
 arena_shared_init(ArenaShared *shared, Relation index, Size memory)
 {
@@ -60,7 +69,7 @@ arena_shared_init(ArenaShared *shared, Relation index, Size memory)
 	shared->metric = metric_of_index(index);
 	shared->nfilters = filter_columns(index);
 	shared->unit = 1.0f;
-	shared->memory = memory;
+	shared->memory = memory - memory / 64;
 	shared->max_chunks = arena_max_chunks(memory);
 	shared->tranche_id = LWLockNewTrancheId();
 	pg_atomic_init_u32(&shared->nslots, 0);
@@ -125,7 +134,10 @@ arena_refresh(Arena *arena)
 	arena->max_slots = (uint32) Min(max_slots, (Size) INVALID_NODE_ADDR / 2);
 }
 
-/* Make sure that a chunk exists, and find its address in this process. */
+/*
+ * Make sure that a chunk exists, and find its address in this process; NULL
+ * where the area has reached its limit.
+ */
 static char *
 arena_chunk(Arena *arena, uint32 chunk)
 {
@@ -141,13 +153,16 @@ arena_chunk(Arena *arena, uint32 chunk)
 		if (arena->area != NULL)
 			shared->chunks[chunk] =
 				dsa_allocate_extended(arena->area, size,
-									  DSA_ALLOC_HUGE | DSA_ALLOC_ZERO);
+									  DSA_ALLOC_HUGE | DSA_ALLOC_ZERO |
+									  DSA_ALLOC_NO_OOM);
 		else
 			shared->chunks[chunk] = (dsa_pointer) (uintptr_t)
 				MemoryContextAllocExtended(arena->context, size,
 										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	}
 	LWLockRelease(&shared->chunk_lock);
+	if (shared->chunks[chunk] == InvalidDsaPointer)
+		return NULL;
 	arena->chunks[chunk] = arena->area != NULL ?
 		dsa_get_address(arena->area, shared->chunks[chunk]) :
 		(char *) (uintptr_t) shared->chunks[chunk];
@@ -162,6 +177,11 @@ arena_slot(Arena *arena, NodeAddr addr)
 
 	if (base == NULL)
 		base = arena_chunk(arena, chunk);
+	if (base == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("An index build has no memory for slot %u.", addr)));
 	return (GraphNode *) (base + (addr % ARENA_CHUNK_SLOTS) *
 						  arena->base.layout.node_size);
 }
@@ -173,6 +193,36 @@ arena_nslots(Arena *arena)
 	return pg_atomic_read_u32(&arena->shared->nslots);
 }
 
+/*
+ * All rows have been loaded that there is memory for.  Slots for postings and
+ * the entry set, which come now, are few.
+ */
+void
+arena_loaded(Arena *arena)
+{
+	if (arena->area != NULL)
+		dsa_set_size_limit(arena->area, (size_t) -1);
+}
+
+/* Hand out the next slot of all; false where memory is used up. */
+static bool
+arena_next_slot(Arena *arena, NodeAddr *addr)
+{
+	uint32		next = arena_nslots(arena);
+
+	do
+	{
+		uint32		chunk = next / ARENA_CHUNK_SLOTS;
+
+		if (next >= arena->max_slots ||
+			(arena->chunks[chunk] == NULL && arena_chunk(arena, chunk) == NULL))
+			return false;
+	} while (!pg_atomic_compare_exchange_u32(&arena->shared->nslots, &next,
+											 next + 1));
+	*addr = next;
+	return true;
+}
+
 /* Load a row as a node without edges; false where memory is used up. */
 bool
 arena_load(Arena *arena, const OwnVector *own, const NodeRow *row)
@@ -180,9 +230,8 @@ arena_load(Arena *arena, const OwnVector *own, const NodeRow *row)
 	NodeAddr	addr;
 	GraphNode  *node;
 
-	if (arena_nslots(arena) >= arena->max_slots)
+	if (!arena_next_slot(arena, &addr))
 		return false;
-	addr = pg_atomic_fetch_add_u32(&arena->shared->nslots, 1);
 	node = arena_slot(arena, addr);
 	node_init(&arena->base.layout, node, own);
 	node->kind = SLOT_LOADED;

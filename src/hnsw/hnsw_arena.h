@@ -21,7 +21,9 @@
 #define SLOT_LOADED 4
 
 #define ARENA_LOCKS 1024
-#define ARENA_CHUNK_SLOTS 1024
+
+/* Memory comes in pieces of so many slots, 72 kB of the smallest ones. */
+#define ARENA_CHUNK_SLOTS 64
 
 /* What all processes of a build see. */
 typedef struct ArenaShared
@@ -64,6 +66,7 @@ extern void arena_refresh(Arena *arena);
 extern bool arena_load(Arena *arena, const OwnVector *own, const NodeRow *row);
 extern GraphNode *arena_slot(Arena *arena, NodeAddr addr);
 extern uint32 arena_nslots(Arena *arena);
+extern void arena_loaded(Arena *arena);
 extern void arena_release(Arena *arena, NodeAddr addr);
 
 #endif							/* RECSYS_HNSW_ARENA_H */

@@ -162,6 +162,7 @@ builder_prepare(Builder *builder)
 		return;
 	/* workers may have loaded all rows */
 	arena_refresh(builder->arena);
+	arena_loaded(builder->arena);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 builder->shared->nloaded);
 	set = entry_set_build(builder->arena);

@@ -94,9 +94,9 @@ choose_champions(Arena *arena, EntrySet *set, float least_norm)
 		OwnVector	own = slot_own(arena, i);
 		int			cell;
 
+		CHECK_FOR_INTERRUPTS();
 		if (own.norm < least_norm)
 			continue;
-		CHECK_FOR_INTERRUPTS();
 		cell = entry_nearest_cell(set, own.codes);
 		if (cell >= 0 && own.norm > set->entries[cell].norm)
 			entry_set_champion(set, cell, i, &own);
@@ -111,7 +111,7 @@ typedef struct Longest
 } Longest;
 
 static int
-compare_longest(const void *a, const void *b)
+compare_longest(const void *a, const void *b, void *arg)
 {
 	return compare_floats(&((const Longest *) b)->norm,
 						  &((const Longest *) a)->norm);
@@ -127,10 +127,11 @@ choose_tops(Arena *arena, EntrySet *set, int ntop)
 
 	for (uint32 i = 0; i < nslots; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		items[i].norm = arena_slot(arena, i)->norm;
 		items[i].addr = i;
 	}
-	qsort(items, nslots, sizeof(Longest), compare_longest);
+	qsort_interruptible(items, nslots, sizeof(Longest), compare_longest, NULL);
 	for (int i = 0; i < ntop; i++)
 	{
 		OwnVector	own = slot_own(arena, items[i].addr);

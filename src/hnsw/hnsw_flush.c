@@ -100,6 +100,7 @@ count_indegrees(Arena *arena)
 	{
 		const GraphNode *node = arena_slot(arena, addr);
 
+		CHECK_FOR_INTERRUPTS();
 		if (node->kind != SLOT_NODE)
 			continue;
 		for (int i = 0; i < NODE_DEGREE; i++)
@@ -184,6 +185,7 @@ graph_connect(Arena *arena, const EntrySet *set)
 		walk_begin(&walk, arena, set);
 		for (uint32 addr = 0; addr < nslots; addr++)
 		{
+			CHECK_FOR_INTERRUPTS();
 			if (walk.seen[addr] || arena_slot(arena, addr)->kind != SLOT_NODE)
 				continue;
 			if (indegree == NULL)
@@ -224,6 +226,7 @@ order_slots(Arena *arena, const EntrySet *set, NodeAddr *placed)
 		layout->slots_per_page;
 		uint32		next = n;
 
+		CHECK_FOR_INTERRUPTS();
 		if (done[walk.order[i]])
 			continue;
 		done[walk.order[i]] = true;
@@ -243,8 +246,11 @@ order_slots(Arena *arena, const EntrySet *set, NodeAddr *placed)
 		}
 	}
 	for (uint32 addr = 0; addr < nslots; addr++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		if (!done[addr] && arena_slot(arena, addr)->kind != SLOT_FREE)
 			placed[n++] = addr;
+	}
 	walk_end(&walk);
 	pfree(done);
 	return n;
@@ -305,11 +311,14 @@ flush_pages(Relation index, Arena *arena, const NodeAddr *placed, uint32 n,
 
 	for (uint32 i = 0; i < n; i += layout->slots_per_page)
 	{
-		Buffer		buffer = compat_extend_relation(index, MAIN_FORKNUM);
+		Buffer		buffer;
 		PageEdit	edit;
-		Page		page = page_edit_begin(&edit, index, buffer, PAGE_WAL_AT_END);
+		Page		page;
 
+		/* before a page is locked, since a lock holds interrupts off */
 		CHECK_FOR_INTERRUPTS();
+		buffer = compat_extend_relation(index, MAIN_FORKNUM);
+		page = page_edit_begin(&edit, index, buffer, PAGE_WAL_AT_END);
 		block = BufferGetBlockNumber(buffer);
 		page_format(page, hnsw_tag(HNSW_PAGE_NODES));
 		for (uint32 slot = 0; slot < layout->slots_per_page && i + slot < n; slot++)
@@ -334,8 +343,11 @@ count_rows(Arena *arena, const NodeAddr *placed, uint32 n)
 	uint64		nrows = 0;
 
 	for (uint32 i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		nrows += slot_rows(&arena->base.layout,
 						   arena_slot(arena, placed[i])).n;
+	}
 	return nrows;
 }
 

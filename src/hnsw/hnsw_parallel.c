@@ -51,6 +51,7 @@ parallel_begin(HnswParallel *build, Relation heap, Relation index,
 	build->arena = shm_toc_allocate(toc, arena_shared_size(memory));
 	arena_shared_init(build->arena, index, memory);
 	build->area = dsa_create(build->arena->tranche_id);
+	dsa_set_size_limit(build->area, build->arena->memory);
 	build->shared->area = dsa_get_handle(build->area);
 	shm_toc_insert(toc, KEY_BUILD, build->shared);
 	shm_toc_insert(toc, KEY_ARENA, build->arena);

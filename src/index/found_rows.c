@@ -107,7 +107,7 @@ found_rows_next(FoundRows *found, FoundRow *row)
 }
 
 static int
-compare_rows(const void *a, const void *b)
+compare_rows(const void *a, const void *b, void *arg)
 {
 	double		x = ((const FoundRow *) a)->bound;
 	double		y = ((const FoundRow *) b)->bound;
@@ -122,7 +122,8 @@ found_rows_next_late(FoundRows *found, FoundRow *row)
 
 	Assert(found->waiting.n == 0);
 	if (found->nlate_returned == 0 && late->n > 1)
-		qsort(late->rows, late->n, sizeof(FoundRow), compare_rows);
+		qsort_interruptible(late->rows, late->n, sizeof(FoundRow),
+							compare_rows, NULL);
 	if (found->nlate_returned == late->n)
 		return false;
 	*row = late->rows[found->nlate_returned++];

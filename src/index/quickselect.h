@@ -14,8 +14,10 @@
  *
  * It orders the items from lo to hi, bounds included, so that the one at k has
  * its place, those before it come before it or are equal, and those behind it
- * come after it or are equal.  The macros are undefined again.
+ * come after it or are equal.  It may be interrupted.  The macros are undefined
+ * again.
  */
+#include "miscadmin.h"
 
 #define SELECT_SWAP(a, b) \
 	do { \
@@ -33,6 +35,8 @@ SELECT_NAME(SELECT_TYPE * items, int64 lo, int64 hi, int64 k)
 		int64		i = lo - 1;
 		int64		j = hi + 1;
 		SELECT_TYPE pivot;
+
+		CHECK_FOR_INTERRUPTS();
 
 		/*
 		 * of three: the first comes to middle, the last to hi, the other to

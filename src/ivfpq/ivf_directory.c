@@ -7,6 +7,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "miscadmin.h"
 #include "utils/rel.h"
 
 #include "base/compat.h"
@@ -68,6 +69,7 @@ directory_visit(Relation index, const IvfMeta *meta, const IvfLayout *layout,
 		for (int list = first; list < end; list++)
 			visit(list, directory_page_list(layout, page, list), arg);
 		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 
@@ -92,6 +94,7 @@ directory_extend(Relation index, PageWal wal, const IvfMeta *meta,
 					ivf_tag(IVF_PAGE_DIRECTORY));
 		page_edit_end(&edit, true);
 		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
 	}
 	return first;
 }

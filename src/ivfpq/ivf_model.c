@@ -115,6 +115,7 @@ ivf_model_read(Relation index, const IvfMeta *meta)
 			position += n;
 		}
 		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
 	}
 	codebook_words_changed(model->codebook);
 	return model;
@@ -156,6 +157,7 @@ ivf_model_write(Relation index, PageWal wal, const IvfModel *model)
 		}
 		page_edit_end(&edit, true);
 		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
 	}
 	return first;
 }

@@ -75,6 +75,7 @@ training_augment(Training *training)
 	{
 		float	   *x = sample->points + (Size) i * sample->width;
 
+		CHECK_FOR_INTERRUPTS();
 		x[d] = mips_coordinate(x[d], training->meta.radius2);
 	}
 }
@@ -131,6 +132,7 @@ training_cluster(Training *training)
 		IvfList    *entry = training_entry(training, i);
 		float	   *centroid = training->centroids + (Size) i * width;
 
+		CHECK_FOR_INTERRUPTS();
 		list_set_centroid(&training->layout, entry, centroid,
 						  width > sample->padded_dim ?
 						  centroid[sample->padded_dim] : 0.0f);
@@ -185,9 +187,12 @@ training_take_directions(Training *training)
 						   width);
 
 	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		memmove(sample->points + i * width,
 				sample->points + (Size) ((int64) i * sample->n / n) * width,
 				sizeof(float) * width);
+	}
 	sample->n = n;
 	kmeans_assign(assigner, sample->points, n, labels);
 	kmeans_assigner_free(assigner);
@@ -221,6 +226,7 @@ training_cosine(const Training *training, const Codebook *codebook)
 		(Size) ((int64) i * sample->n / n) * d;
 		float		along = codebook_encode(codebook, unit, codes);
 
+		CHECK_FOR_INTERRUPTS();
 		codebook_decode(codebook, codes, decoded);
 		if (along > 0.0f)
 			sum += along / sqrtf(kernels->dot_f32(decoded, decoded, d));
@@ -273,14 +279,18 @@ training_code(Training *training)
 
 /* ----- pages ----- */
 
-/* Write model and directory; see IvfMetaStart. */
+/*
+ * Write model and directory, which nothing names yet.  They may be large, so
+ * the metapage is not locked meanwhile.
+ */
 static void
-training_start(Relation index, PageWal wal, IvfMeta *meta, void *arg)
+training_write(Training *training)
 {
-	Training   *training = arg;
+	Relation	index = training->build->index;
 	const IvfLayout *layout = &training->layout;
+	PageWal		wal = PAGE_WAL_AT_END;
+	IvfMeta    *meta = &training->meta;
 
-	*meta = training->meta;
 	meta->model_first = ivf_model_write(index, wal, training->model);
 	meta->directory_first = directory_extend(index, wal, meta, layout);
 	for (int first = 0; first < meta->nlists; first += layout->lists_per_page)
@@ -295,7 +305,15 @@ training_start(Relation index, PageWal wal, IvfMeta *meta, void *arg)
 			   Min(layout->lists_per_page, meta->nlists - first));
 		page_edit_end(&edit, true);
 		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* The metapage names what has been written; see IvfMetaStart. */
+static void
+training_start(Relation index, PageWal wal, IvfMeta *meta, void *arg)
+{
+	*meta = ((const Training *) arg)->meta;
 }
 
 static void
@@ -340,6 +358,7 @@ ivf_train(const IvfBuild *build)
 		training_set_meta(&training);
 		training_cluster(&training);
 		training_code(&training);
+		training_write(&training);
 		ivf_meta_start(build->index, PAGE_WAL_AT_END, &meta, training_start,
 					   &training);
 	}

@@ -77,11 +77,12 @@ writer_extend(ListWriter *writer, pg_atomic_uint32 *counts)
 
 		for (uint32 seq = npages; seq > 0; seq--, block++)
 		{
-			Buffer		buffer = compat_extend_relation(writer->index,
-														MAIN_FORKNUM);
+			Buffer		buffer;
 			PageEdit	edit;
 
+			/* before a page is locked, since a lock holds interrupts off */
 			CHECK_FOR_INTERRUPTS();
+			buffer = compat_extend_relation(writer->index, MAIN_FORKNUM);
 			if (BufferGetBlockNumber(buffer) != block)
 				elog(ERROR, "the lists of index \"%s\" are not contiguous",
 					 RelationGetRelationName(writer->index));

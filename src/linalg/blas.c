@@ -17,6 +17,7 @@
 
 #include "kernels/kernels.h"
 #include "linalg/blas.h"
+#include "miscadmin.h"
 
 #ifndef BLAS_LIBRARY
 #ifdef __APPLE__
@@ -27,6 +28,9 @@
 #endif
 
 #define BLAS_THREADS_VARIABLE "OPENBLAS_NUM_THREADS"
+
+/* Multiplications of one call, some 30 ms, which cannot be interrupted. */
+#define PIECE_PRODUCTS (1024 * 1024 * 1024)
 
 /* Its type comes from the header, so that the compiler checks the calls. */
 static __typeof__(&cblas_sgemm) sgemm = NULL;
@@ -96,29 +100,50 @@ blas_gemv(const float *w, const float *x, const float *bias,
 	}
 }
 
+/* Rows of a result that are worth one piece, each of so many products. */
+static int
+piece_of(Size products)
+{
+	return (int) Max(PIECE_PRODUCTS / products, 1);
+}
+
 void
 blas_gemm(const float *w, const float *x, const float *bias,
 		  float *y, BlasShape shape)
 {
+	Size		outputs = shape.outputs;
+	Size		inputs = shape.inputs;
+	int			step = piece_of(outputs * inputs);
+
 	blas_load();
 	if (bias != NULL)
 	{
 		for (int row = 0; row < shape.rows; row++)
-			memcpy(y + (Size) row * shape.outputs, bias,
-				   sizeof(float) * shape.outputs);
+			memcpy(y + row * outputs, bias, sizeof(float) * outputs);
 	}
-	sgemm(CblasRowMajor, CblasNoTrans, CblasTrans,
-		  shape.rows, shape.outputs, shape.inputs,
-		  1.0f, x, shape.inputs, w, shape.inputs,
-		  bias == NULL ? 0.0f : 1.0f, y, shape.outputs);
+	for (int row = 0; row < shape.rows; row += step)
+	{
+		CHECK_FOR_INTERRUPTS();
+		sgemm(CblasRowMajor, CblasNoTrans, CblasTrans,
+			  Min(step, shape.rows - row), shape.outputs, shape.inputs,
+			  1.0f, x + row * inputs, shape.inputs, w, shape.inputs,
+			  bias == NULL ? 0.0f : 1.0f, y + row * outputs, shape.outputs);
+	}
 }
 
 void
 blas_add_outer(const float *u, const float *v, float *y, BlasShape shape)
 {
+	Size		inputs = shape.inputs;
+	int			step = piece_of((Size) shape.rows * inputs);
+
 	blas_load();
-	sgemm(CblasRowMajor, CblasTrans, CblasNoTrans,
-		  shape.outputs, shape.inputs, shape.rows,
-		  1.0f, u, shape.outputs, v, shape.inputs,
-		  1.0f, y, shape.inputs);
+	for (int output = 0; output < shape.outputs; output += step)
+	{
+		CHECK_FOR_INTERRUPTS();
+		sgemm(CblasRowMajor, CblasTrans, CblasNoTrans,
+			  Min(step, shape.outputs - output), shape.inputs, shape.rows,
+			  1.0f, u + output, shape.outputs, v, shape.inputs,
+			  1.0f, y + output * inputs, shape.inputs);
+	}
 }

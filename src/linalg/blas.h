@@ -4,9 +4,8 @@
  *
  * All matrices are row-major and dense; outputs do not overlap inputs.  Sizes
  * are at least 1.  The library is loaded when a backend first calls anything
- * but blas_gemv, which does without; an ereport(ERROR) tells if that fails.  A
- * call cannot be interrupted, so give a large batch in pieces, with
- * CHECK_FOR_INTERRUPTS between them.
+ * but blas_gemv, which does without; an ereport(ERROR) tells if that fails.
+ * Large products are made in pieces, between which a call may be interrupted.
  */
 #ifndef RECSYS_BLAS_H
 #define RECSYS_BLAS_H

@@ -178,6 +178,7 @@ kmeans_scorer_load(KmeansScorer *scorer, const KmeansFrame *frame,
 		float	   *w = scorer->weights + (Size) i * dim;
 		double		bias = 0;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < dim; j++)
 		{
 			double		m = frame->center[j];

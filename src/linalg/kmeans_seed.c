@@ -113,6 +113,7 @@ kmeans_fill_distinct(const KmeansPoints *points, int k, float *centroids,
 
 	for (int i = 0; i < count; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (set.n < i)
 			memcpy(centroids + set.n * dim, centroids + i * dim,
 				   sizeof(float) * dim);

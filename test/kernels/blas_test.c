@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 
 #include "linalg/blas.h"
+#include "miscadmin.h"
 
 #include <dirent.h>
 #include <float.h>
@@ -133,6 +134,48 @@ test_outer(BlasShape shape)
 	free(before);
 }
 
+/*
+ * Products of more than one piece can be interrupted between them, and the last
+ * row, which is in another piece than the first, is right.
+ */
+static void
+test_pieces(void)
+{
+	BlasShape	gemm = {70, 4000, 4000};
+	BlasShape	outer = {4000, 70, 4000};
+	size_t		n = 4000;
+	float	   *w = random_array(n * n);
+	float	   *x = random_array(70 * n);
+	float	   *y = calloc(70 * n, sizeof(float));
+	float	   *last = malloc(n * sizeof(float));
+	unsigned long checks = stub_interrupt_checks;
+	double		worst = 0;
+
+	blas_gemm(w, x, NULL, y, gemm);
+	blas_gemv(w, x + 69 * n, NULL, last, n, n);
+	for (size_t i = 0; i < n; i++)
+		worst = fmax(worst, fabs(y[69 * n + i] - last[i]));
+	tap_ok(stub_interrupt_checks >= checks + 2 && worst < 1e-3,
+		   "gemm in pieces, off by %g", worst);
+
+	checks = stub_interrupt_checks;
+	memset(y, 0, 70 * n * sizeof(float));
+	memset(last, 0, n * sizeof(float));
+	blas_add_outer(x, w, y, outer);
+	for (size_t row = 0; row < n; row++)
+		for (size_t i = 0; i < n; i++)
+			last[i] += x[row * 70 + 69] * w[row * n + i];
+	worst = 0;
+	for (size_t i = 0; i < n; i++)
+		worst = fmax(worst, fabs(y[69 * n + i] - last[i]));
+	tap_ok(stub_interrupt_checks >= checks + 2 && worst < 1e-3,
+		   "outer products in pieces, off by %g", worst);
+	free(w);
+	free(x);
+	free(y);
+	free(last);
+}
+
 int
 main(void)
 {
@@ -145,6 +188,7 @@ main(void)
 		test_shape(shapes[i]);
 		test_outer(shapes[i]);
 	}
+	test_pieces();
 	tap_ok(strcmp(getenv("OPENBLAS_NUM_THREADS"), "2") == 0,
 		   "the environment is as it was");
 	if (count_threads() < 0)
