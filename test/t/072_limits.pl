@@ -209,7 +209,7 @@ sub no_growth
 sub timeout_takes_effect
 {
 	my ($am) = @_;
-	for my $after (100, 700)
+	for my $after (30, 120)
 	{
 		my $begin = time();
 		my ($status, $stdout, $stderr) = $node->psql('postgres',
