@@ -8,7 +8,7 @@
  *
  * All of it, and what the build keeps of each slot besides, is within
  * maintenance_work_mem.  Segments of shared memory double in size as an area
- * grows, so without a limit on the area they came to 45 MB where 32 were
+ * grows, so without a limit on the area they came to 44 MB where 32 were
  * allowed.
  */
 #include "postgres.h"
