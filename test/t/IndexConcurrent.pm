@@ -18,6 +18,9 @@ use IndexTest;
 our @EXPORT = qw(concurrent_test);
 
 my $seconds = $ENV{RECSYS_CONCURRENT_SECONDS} // 25;
+my $writers = $ENV{RECSYS_CONCURRENT_WRITERS} // 3;
+my $readers = $ENV{RECSYS_CONCURRENT_READERS} // 2;
+my $queries = $ENV{RECSYS_CONCURRENT_QUERIES} // 10_000;
 my $node;
 
 sub set_up
@@ -92,8 +95,8 @@ sub start_bench
 sub all_at_once
 {
 	my @benches = (
-		start_bench('writers', 3, 'CALL write_some();'),
-		start_bench('readers', 2, "SET enable_seqscan = off;\nSELECT read_some();"),
+		start_bench('writers', $writers, 'CALL write_some();'),
+		start_bench('readers', $readers, "SET enable_seqscan = off;\nSELECT read_some();"),
 		start_bench('vacuum', 1, "VACUUM items;\n\\sleep 300 ms"),
 		start_bench('reindex', 1, "\\sleep 2 s\nREINDEX INDEX CONCURRENTLY items_ip;\nREINDEX INDEX CONCURRENTLY items_v;"));
 	for (@benches)
@@ -149,11 +152,15 @@ sub no_growth
 	SKIP:
 	{
 		skip 'no /proc: the memory of a backend cannot be read', 3 unless -r '/proc/self/status';
-		grows('10,000 queries', q{DO $$ DECLARE q vector; BEGIN
-			FOR i IN 1 .. 10000 LOOP
+		grows("$queries queries", qq{DO \$\$ DECLARE q vector; BEGIN
+			FOR i IN 1 .. $queries LOOP
 				q := noise(i % 50, 16);
-				PERFORM id FROM items ORDER BY v <-> q LIMIT 10;
-			END LOOP; END $$});
+				IF i % 2 = 0 THEN
+					PERFORM id FROM items ORDER BY v <-> q LIMIT 10;
+				ELSE
+					PERFORM id FROM items WHERE note = i % 3 ORDER BY v <-> q LIMIT 10;
+				END IF;
+			END LOOP; END \$\$});
 		grows('10,000 rescans', q{DO $$ BEGIN
 			PERFORM count(n.id) FROM generate_series(1, 10000) q,
 				LATERAL (SELECT id FROM items ORDER BY v <-> noise(q % 50, 16) LIMIT 10) n; END $$});
