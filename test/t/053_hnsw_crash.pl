@@ -4,4 +4,4 @@ use warnings;
 
 use IndexCrash;
 
-crash_test('recsys_hnsw', 'WITH (ef_construction = 400)', 0, ', id');
+crash_test('recsys_hnsw', ' WITH (ef_construction = 400)', 0);

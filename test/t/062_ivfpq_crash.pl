@@ -4,4 +4,4 @@ use warnings;
 
 use IndexCrash;
 
-crash_test('recsys_ivfpq', 'WITH (lists = 3000, rotation = learned)', 1, ', id');
+crash_test('recsys_ivfpq', ' WITH (lists = 300, rotation = learned)', 1);

@@ -1,7 +1,8 @@
 # The test of streaming replication that the index access methods share: a
 # standby gives the rows of the primary in the same order, with filters and
 # without, during and after inserts, changes of filter columns, deletions,
-# VACUUM and rebuilds, and goes on when promoted.
+# VACUUM and rebuilds, after it was killed during replay, and goes on when
+# promoted.  Queries that replay conflicts with are cancelled or right.
 package IndexStandby;
 
 use strict;
@@ -11,6 +12,7 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 use IndexTest;
 
 our @EXPORT = qw(standby_test);
@@ -20,7 +22,7 @@ my ($primary, $standby, $settings);
 sub start_both
 {
 	$primary = index_node('primary', allows_streaming => 1);
-	$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'all'");
+	$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'all'\nwal_keep_size = '8GB'");
 	$primary->start;
 	create_noise($primary);
 	$primary->backup('backup');
@@ -142,13 +144,15 @@ sub filters_are_used
 	return;
 }
 
-# queries on the standby while changes and VACUUM come in
-sub during_changes
+# Changes on the primary, each row a transaction, and what else gives the standby
+# work.
+sub start_writer
 {
-	my $writer = session($primary, join '', map { qq{
+	my ($from, $rounds) = @_;
+	return session($primary, join '', map { qq{
 		DO \$\$
 		BEGIN
-			FOR i IN 5000 + 300 * $_ .. 5299 + 300 * $_ LOOP
+			FOR i IN $from + 300 * $_ .. $from + 300 * $_ + 299 LOOP
 				INSERT INTO items VALUES (i, noise(i, 24), i % 10, ARRAY[i % 7, i % 11]);
 				IF i % 3 = 0 THEN DELETE FROM items WHERE id = i - 2; END IF;
 				IF i % 5 = 0 THEN UPDATE items SET k = (k + 5) % 10 WHERE id = i - 1; END IF;
@@ -156,7 +160,14 @@ sub during_changes
 			END LOOP;
 		END \$\$;
 		VACUUM items;
-	} } 0 .. 3);
+		} . ($_ == 1 ? 'REINDEX INDEX CONCURRENTLY items_l2; REINDEX INDEX items_ip;' : '')
+	} 0 .. $rounds - 1);
+}
+
+# queries on the standby while all this comes in
+sub during_changes
+{
+	my $writer = start_writer(5000, 4);
 	my $asked = '';
 	for (my $n = 0; $n < 15 || ($n < 500 && $writer->{handle}->pumpable); $n++)
 	{
@@ -172,6 +183,72 @@ sub during_changes
 	is($asked, '', 'queries on the standby during replay give LIMIT rows that satisfy their condition');
 	ok(finish($writer), 'the primary was changed meanwhile') or diag ${ $writer->{out} };
 	same('changes during queries');
+	return;
+}
+
+# A query, a while after its snapshot was taken: whether the rows by the index are
+# those of the table, without and with a filter.
+sub late_query
+{
+	my ($seconds) = @_;
+	return qq{SET enable_seqscan = off;
+		BEGIN ISOLATION LEVEL REPEATABLE READ;
+		SELECT FROM items LIMIT 1;
+		SELECT pg_sleep($seconds);
+		SELECT 'right' WHERE } . join(' AND ', map { qq{
+			(SELECT array_agg(id ORDER BY id) FROM
+				(SELECT id FROM items WHERE $_ ORDER BY v <-> noise(1, 24) LIMIT 1000000) s)
+			= (SELECT array_agg(id ORDER BY id) FROM items WHERE $_)} } 'true', 'k = 3') . '; COMMIT';
+}
+
+# Old snapshots on a standby that does not wait for them.
+sub with_conflicts
+{
+	my %seen = (right => 0, cancelled => 0);
+	my $wrong = '';
+
+	$standby->safe_psql('postgres', "ALTER SYSTEM SET max_standby_streaming_delay = '10ms'");
+	$standby->reload;
+	for my $round (1 .. 12)
+	{
+		my $query = session($standby, late_query($round % 4 / 10));
+		$primary->safe_psql('postgres', "DELETE FROM items WHERE id % 12 = $round - 1");
+		$primary->safe_psql('postgres', 'VACUUM items');
+		$primary->safe_psql('postgres', rows(10_000 + 100 * $round, 10_099 + 100 * $round));
+		finish($query);
+		my $what = ${ $query->{out} } =~ /conflict with recovery/ ? 'cancelled'
+		  : ${ $query->{out} } =~ /right/ ? 'right' : '';
+		$seen{$what}++ if $what;
+		$wrong .= ${ $query->{out} } unless $what;
+	}
+	catch_up();
+	like($standby->safe_psql('postgres', late_query(0)), qr/right/, 'a query after the conflicts is right');
+	is($wrong, '', 'queries that replay conflicts with are cancelled or right');
+	note "$seen{right} right, $seen{cancelled} cancelled";
+	cmp_ok($seen{cancelled}, '>', 0, 'some were cancelled');
+	$standby->safe_psql('postgres', 'ALTER SYSTEM RESET max_standby_streaming_delay');
+	$standby->reload;
+	same('conflicts');
+	return;
+}
+
+# The standby is killed while it replays, and begins anew at a restartpoint.
+sub killed_during_replay
+{
+	my $writer = start_writer(20_000, 3);
+
+	srand(20240229);
+	for my $kill (1 .. 4)
+	{
+		usleep(100_000 + int rand 500_000);
+		$primary->safe_psql('postgres', 'CHECKPOINT') if $kill % 2;
+		$standby->safe_psql('postgres', 'CHECKPOINT') if $kill > 2;
+		kill_server($standby);
+		start_killed($standby);
+	}
+	ok(finish($writer), 'the primary was changed while the standby was killed') or diag ${ $writer->{out} };
+	same('standby killed four times');
+	check_passes($standby, $_, "$_ on the standby that was killed") for 'items_l2', 'items_ip', 'items_cosine';
 	return;
 }
 
@@ -209,6 +286,8 @@ sub standby_test
 	start_both();
 	after_changes($am);
 	during_changes();
+	with_conflicts();
+	killed_during_replay();
 	after_restarts();
 	done_testing();
 	return;

@@ -10,10 +10,11 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(data_dir index_node load_set set_recall index_reads
-  create_noise check_whole check_passes session finish watch_build cancel_builds);
+  create_noise check_whole check_passes session finish kill_server start_killed
+  watch_build cancel_builds);
 
 # The folder of a data set beside the project, or undef where it is missing.
 sub data_dir
@@ -250,6 +251,34 @@ sub finish
 	return $done;
 }
 
+# Kill all processes of a server at once; those besides the postmaster may be given.
+sub kill_server
+{
+	my ($node, @pids) = @_;
+	@pids = split /\n/, $node->safe_psql('postgres',
+		'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()')
+	  unless @pids;
+	$node->kill9;
+	kill 'KILL', @pids;
+	return;
+}
+
+# Start a server that was killed: what is left of it has to notice first that the
+# postmaster is gone.
+sub start_killed
+{
+	my ($node) = @_;
+	my $begun = time();
+
+	while (time() - $begun < 60)
+	{
+		return if $node->start(fail_ok => 1);
+		usleep(200_000);
+		$node->stop('fast', fail_ok => 1);
+	}
+	BAIL_OUT('the server does not start after a crash');
+}
+
 sub check_passes
 {
 	my ($node, $index, $name) = @_;
@@ -322,7 +351,8 @@ sub check_whole
 	my ($node, $table, $index, $name) = @_;
 	check_passes($node, $index, $name);
 	is($node->safe_psql('postgres', "SELECT check_rows('$table')"),
-		'whole', "$name: every row is found by the index");
+		'whole', "$name: every row is found by the index")
+	  or diag(($node->psql('postgres', "SELECT * FROM recsys.index_stats('$index')", extra_params => ['-x']))[1]);
 	return;
 }
 
