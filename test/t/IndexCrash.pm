@@ -156,8 +156,14 @@ sub recover
 	my ($again) = @_;
 	if ($again)
 	{
+		my $from = -s $node->logfile;
 		PostgreSQL::Test::Utils::system_log('pg_ctl', '-W', '-D', $node->data_dir, '-l', $node->logfile, 'start');
-		usleep(10_000 + int rand 150_000);
+		for (1 .. 1000)
+		{
+			last if slurp_file($node->logfile, $from) =~ /redo (starts|is not required)/;
+			usleep(5000);
+		}
+		usleep(int rand 50_000);
 		my ($pid) = eval { slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/ };
 		kill 'KILL', $pid if $pid;
 	}
