@@ -21,6 +21,7 @@ static const GraphNode *arena_read(GraphStore *base, NodeAddr addr);
 static void arena_read_end(GraphStore *base);
 static GraphNode *arena_edit(GraphStore *base, NodeAddr addr);
 static void arena_edit_end(GraphStore *base, bool changed);
+static void arena_collect(GraphStore *base);
 static GraphNode *arena_alloc(GraphStore *base, NodeAddr *addr);
 static void arena_prefetch(GraphStore *base, NodeAddr addr);
 
@@ -30,6 +31,8 @@ static const GraphStoreOps arena_ops =
 	.read_end = arena_read_end,
 	.edit = arena_edit,
 	.edit_end = arena_edit_end,
+	.collect = arena_collect,
+	.collect_end = arena_collect,
 	.alloc = arena_alloc,
 	.prefetch = arena_prefetch,
 };
@@ -286,6 +289,12 @@ arena_edit_end(GraphStore *base, bool changed)
 	Arena	   *arena = (Arena *) base;
 
 	LWLockRelease(arena_lock(arena, arena->editing));
+}
+
+/* Edits are written at once. */
+static void
+arena_collect(GraphStore *base)
+{
 }
 
 static GraphNode *

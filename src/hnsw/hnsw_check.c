@@ -73,9 +73,8 @@ check_node(HnswCheck *check, NodeAddr addr, const GraphNode *node)
 		check_fault(check, addr, "its scale, length or error is no number");
 	for (int lane = 0; lane < NODE_DEGREE; lane++)
 		if (node_addrs(layout, node)[lane] != INVALID_NODE_ADDR &&
-			!(all_finite(node_t(layout, node) + lane, 1) &&
-			  all_finite(node_f(layout, node) + lane, 1) &&
-			  all_finite(node_norms(layout, node) + lane, 1)))
+			!all_finite((uint16 *) node_edge_factors(layout, node, lane),
+						EDGE_FACTORS))
 			check_fault(check, addr, "a factor of edge %d is no number", lane);
 	addr_set_add(check->nodes, addr);
 	length = node->norm / check->inspection.meta.unit;
@@ -168,7 +167,7 @@ check_edge(HnswCheck *check, NodeAddr addr, const GraphNode *node, int lane)
 					lane, node_addr_block(to), node_addr_slot(to),
 					describe_slot(check, to));
 	}
-	if (node_norms(layout, node)[lane] != check->lengths[to])
+	if (node_edge_factors(layout, node, lane)->norm != check->lengths[to])
 	{
 		index_check_standby(&check->base);
 		check_fault(check, addr,

@@ -8,10 +8,11 @@
  * a slot costs the same page space empty or full, and without filling an
  * inner product list keeps 2 to 6 edges, which makes most items unreachable.
  *
- * An edge back is one edit of one page.  A node remembers which of its edges the
+ * An edge back is an edit of one page.  A node remembers which of its edges the
  * rule has kept, so that a new one need be compared with these alone.  Their
  * vectors are read beforehand, without a lock on the neighbour; if its lists
- * have changed by the time of the edit, we compare again.
+ * have changed by the time of the edit, we compare again.  All edges back of a
+ * node are ranked first and then written together, which takes less WAL.
  */
 #include "postgres.h"
 
@@ -444,6 +445,16 @@ typedef struct ListEdit
 	uint32		lost;			/* lanes that the rule no longer keeps */
 } ListEdit;
 
+/* An edge back that is to be written. */
+typedef struct BackEdge
+{
+	ListSnapshot snap;
+	ListEdit	edit;
+	NodeAddr	addr;			/* of the neighbour */
+	uint32		parent;			/* its number in Linker.nodes */
+	const EdgeList *list;
+} BackEdge;
+
 #define LANE_BIT(lane) ((uint32) 1 << (lane))
 
 /*
@@ -455,14 +466,17 @@ edge_keys(const Linker *linker, Measure measure, const GraphNode *node,
 		  const KnownNode *known, float keys[NODE_DEGREE])
 {
 	const GraphStore *store = linker->store;
+	uint16		factors[EDGE_FACTORS][NODE_DEGREE]; /* t, f and length */
 	float		t[NODE_DEGREE];
 	float		norms[NODE_DEGREE];
 	float		norm2 = own_dot(&store->layout, known->own.scale,
 								known->own.codes, known->own.scale,
 								known->own.codes);
 
-	kernels->f16_to_f32(node_t(&store->layout, node), t, NODE_DEGREE);
-	kernels->f16_to_f32(node_norms(&store->layout, node), norms, NODE_DEGREE);
+	kernels->edge_factors(node_lanes(&store->layout, node),
+						  store->layout.code_dim / FASTSCAN_GROUP_DIMS, factors);
+	kernels->f16_to_f32(factors[0], t, NODE_DEGREE);
+	kernels->f16_to_f32(factors[2], norms, NODE_DEGREE);
 	for (int lane = 0; lane < NODE_DEGREE; lane++)
 		keys[lane] = graph_search_key(store, measure, known->norm2,
 									  t[lane] * norm2,
@@ -578,29 +592,44 @@ list_rank(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
 	return edit;
 }
 
+/* Rank an edge back; false where the neighbour does not take it. */
+static bool
+back_edge_rank(Linker *linker, BackEdge *back, uint32 child, bool force)
+{
+	const KnownNode *known = &linker->nodes[back->parent];
+
+	back->addr = known->addr;
+	back->snap = list_snapshot(linker, known, back->list,
+							   linker->nodes[child].addr);
+	if (!back->snap.usable)
+		return false;
+	back->edit = list_rank(linker, &back->snap, known, back->list, child, force);
+	return back->edit.lane >= 0;
+}
+
 /*
- * Put an edge into a list if the node is still as in the snapshot.  Returns
+ * Put an edge into its list if the node is still as in the snapshot.  Returns
  * false where others were faster.
  */
 static bool
-list_put(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
-		 const ListEdit *edit, const KnownNode *child)
+back_edge_put(Linker *linker, const BackEdge *back, uint32 child)
 {
 	GraphStore *store = linker->store;
-	GraphNode  *node = store->ops->edit(store, parent->addr);
+	const KnownNode *known = &linker->nodes[child];
+	GraphNode  *node = store->ops->edit(store, back->addr);
 	const NodeAddr *addrs = node_addrs(&store->layout, node);
 	EdgeCode	edge;
 	bool		same = node->kind == SLOT_NODE &&
-	node->diverse == snap->diverse &&
-	memcmp(addrs, snap->addrs, sizeof(snap->addrs)) == 0;
+	node->diverse == back->snap.diverse &&
+	memcmp(addrs, back->snap.addrs, sizeof(back->snap.addrs)) == 0;
 
 	if (same)
 	{
-		edge_encode(&store->layout, store->unit, node, &child->own, &edge);
-		edge.addr = child->addr;
-		edge.diverse = edit->diverse;
-		node->diverse &= ~edit->lost;
-		node_edge_set(&store->layout, node, edit->lane, &edge);
+		edge_encode(&store->layout, store->unit, node, &known->own, &edge);
+		edge.addr = known->addr;
+		edge.diverse = back->edit.diverse;
+		node->diverse &= ~back->edit.lost;
+		node_edge_set(&store->layout, node, back->edit.lane, &edge);
 	}
 	store->ops->edit_end(store, same);
 	return same;
@@ -611,22 +640,46 @@ static bool
 linker_link_back(Linker *linker, uint32 parent, const EdgeList *list,
 				 uint32 child, bool force)
 {
+	BackEdge	back = {.parent = parent,.list = list};
+
 	for (int attempt = 0; attempt < LINK_RETRIES; attempt++)
 	{
-		const KnownNode *known = &linker->nodes[parent];
-		ListSnapshot snap = list_snapshot(linker, known, list,
-										  linker->nodes[child].addr);
-		ListEdit	edit;
-
-		if (!snap.usable)
+		if (!back_edge_rank(linker, &back, child, force))
 			return false;
-		edit = list_rank(linker, &snap, known, list, child, force);
-		if (edit.lane < 0)
-			return false;
-		if (list_put(linker, &snap, known, &edit, &linker->nodes[child]))
+		if (back_edge_put(linker, &back, child))
 			return true;
 	}
 	return false;
+}
+
+/* back_edges_sort(edges, n): by address, so that those of a page meet */
+#define ST_SORT back_edges_sort
+#define ST_ELEMENT_TYPE BackEdge
+#define ST_COMPARE(a, b) (((a)->addr > (b)->addr) - ((a)->addr < (b)->addr))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/*
+ * Write edges back together; returns how many were taken.  For neighbours that
+ * have changed meanwhile it is tried again.
+ */
+static int
+linker_put_back(Linker *linker, BackEdge *back, int n, uint32 child)
+{
+	GraphStore *store = linker->store;
+	bool		done[NODE_DEGREE];
+	int			ndone = 0;
+
+	back_edges_sort(back, n);
+	store->ops->collect(store);
+	for (int i = 0; i < n; i++)
+		done[i] = back_edge_put(linker, &back[i], child);
+	store->ops->collect_end(store);
+	for (int i = 0; i < n; i++)
+		ndone += done[i] || linker_link_back(linker, back[i].parent,
+											 back[i].list, child, false);
+	return ndone;
 }
 
 /* Write the chosen edges into an open node. */
@@ -696,13 +749,18 @@ linker_know_self(Linker *linker, const OwnVector *own, NodeAddr self)
 static int
 linker_link_all_back(Linker *linker, uint32 child)
 {
-	int			nback = 0;
+	BackEdge	back[NODE_DEGREE];
+	int			n = 0;
 
 	for (int k = 0; k < linker->nlists; k++)
 		for (int i = 0; i < linker->nchosen[k]; i++)
-			nback += linker_link_back(linker, linker->chosen[k][i],
-									  &linker->lists[k], child, false);
-	return nback;
+		{
+			back[n].parent = linker->chosen[k][i];
+			back[n].list = &linker->lists[k];
+			if (back_edge_rank(linker, &back[n], child, false))
+				n++;
+		}
+	return linker_put_back(linker, back, n, child);
 }
 
 NodeAddr

@@ -9,7 +9,7 @@
 #include "hnsw/hnsw_node.h"
 
 #define HNSW_MAGIC 0x4E51
-#define HNSW_FORMAT 3
+#define HNSW_FORMAT 4
 #define HNSW_META_BLOCK 0
 
 typedef enum HnswPageKind

@@ -25,12 +25,9 @@ layout_set_rows(NodeLayout *layout, int n)
 {
 	layout->node_tids = n;
 	layout->addrs_off = rows_end(offsetof(GraphNode, tids), layout->nfilters, n);
-	layout->t_off = layout->addrs_off + NODE_DEGREE * sizeof(NodeAddr);
-	layout->f_off = layout->t_off + NODE_DEGREE * sizeof(uint16);
-	layout->norms_off = layout->f_off + NODE_DEGREE * sizeof(uint16);
-	layout->codes_off = layout->norms_off + NODE_DEGREE * sizeof(uint16);
-	layout->own_off = layout->codes_off +
-		(Size) layout->code_dim * NODE_DEGREE / 8;
+	layout->edges_off = layout->addrs_off + NODE_DEGREE * sizeof(NodeAddr);
+	layout->edge_size = EDGE_BYTES(layout->code_dim / FASTSCAN_GROUP_DIMS);
+	layout->own_off = layout->edges_off + layout->edge_size * NODE_DEGREE;
 	layout->fine_off = layout->own_off + layout->padded_dim;
 	layout->node_size = layout->fine_off + layout->padded_dim;
 	layout->slots_per_page = Min(PAGE_CONTENT_SIZE / layout->node_size,
@@ -87,6 +84,7 @@ node_layout_init(NodeLayout *layout, int dim, int nfilters)
 						   room / (NODE_DEGREE / 8) / 64 * 64);
 	layout_choose_rows(layout, least);
 	layout_set_posting(layout);
+	Assert(layout->code_dim >= EDGE_MIN_GROUPS * FASTSCAN_GROUP_DIMS);
 	Assert(layout->slots_per_page >= 1 && layout->posting_tids >= 1);
 }
 
@@ -180,8 +178,8 @@ edge_encode(const NodeLayout *layout, float unit, const GraphNode *parent,
 	float		factors[2];
 
 	/* use t as it will be read */
-	kernels->f32_to_f16(&t, &edge->t, 1);
-	kernels->f16_to_f32(&edge->t, &t, 1);
+	kernels->f32_to_f16(&t, &edge->factors.t, 1);
+	kernels->f16_to_f32(&edge->factors.t, &t, 1);
 	input.tp = t * parent->scale;
 
 	Assert(layout->code_dim % 64 == 0 && layout->padded_dim % 64 == 0 &&
@@ -191,8 +189,8 @@ edge_encode(const NodeLayout *layout, float unit, const GraphNode *parent,
 	factors[0] = residual.sum > TINY_NORM ?
 		residual.norm2 / residual.sum / unit : 0.0f;
 	factors[1] = child->norm / unit;
-	kernels->f32_to_f16(factors, &edge->f, 1);
-	kernels->f32_to_f16(factors + 1, &edge->norm, 1);
+	kernels->f32_to_f16(factors, &edge->factors.f, 1);
+	kernels->f32_to_f16(factors + 1, &edge->factors.norm, 1);
 }
 
 /*
@@ -216,20 +214,9 @@ void
 node_edge_set(const NodeLayout *layout, GraphNode *node, int lane,
 			  const EdgeCode *edge)
 {
-	uint8	   *codes = node_codes(layout, node) + (lane & 15);
-	int			shift = lane < 16 ? 0 : 4;
-
-	for (int g = 0; g < layout->code_dim / FASTSCAN_GROUP_DIMS; g++)
-	{
-		uint8		nibble = (edge->bits[g / 2] >> (g % 2 * 4)) & 15;
-
-		codes[g * FASTSCAN_GROUP_BYTES] = (uint8)
-			((codes[g * FASTSCAN_GROUP_BYTES] & (0xF0 >> shift)) |
-			 (nibble << shift));
-	}
-	node_t(layout, node)[lane] = edge->t;
-	node_f(layout, node)[lane] = edge->f;
-	node_norms(layout, node)[lane] = edge->norm;
+	memcpy(node_lanes(layout, node) + lane * layout->edge_size, edge->bits,
+		   layout->code_dim / 8);
+	*node_edge_factors(layout, node, lane) = edge->factors;
 	node_addrs(layout, node)[lane] = edge->addr;
 	node->diverse = (node->diverse & ~((uint32) 1 << lane)) |
 		(uint32) edge->diverse << lane;

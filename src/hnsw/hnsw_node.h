@@ -6,8 +6,7 @@
  *
  *		| GraphNode                  | 24 bytes, and the heap rows
  *		| neighbour addresses        | 32 x 4
- *		| t, f, length of neighbours | 3 x 32 x float16
- *		| FastScan codes             | code_dim / 4 x 16
+ *		| edges: code, t, f, length  | 32 x (code_dim / 8 + 3 x float16)
  *		| own vector, coarse         | padded_dim x int8
  *		| own vector, fine           | padded_dim x int8
  *
@@ -42,7 +41,7 @@
 #include "kernels/kernels.h"
 #include "linalg/rotation.h"
 
-/* Edges of a node: one FastScan block. */
+/* Edges of a node, which are scored together. */
 #define NODE_DEGREE FASTSCAN_LANES
 
 /* Heap rows of the same vector that fit into the node itself, at most. */
@@ -138,10 +137,8 @@ typedef struct NodeLayout
 	int			node_tids;		/* heap rows of a node, at most */
 	int			posting_tids;	/* of a posting */
 	Size		addrs_off;
-	Size		t_off;
-	Size		f_off;
-	Size		norms_off;
-	Size		codes_off;
+	Size		edges_off;
+	Size		edge_size;
 	Size		own_off;
 	Size		fine_off;
 	Size		node_size;
@@ -180,6 +177,17 @@ extern void node_init(const NodeLayout *layout, GraphNode *node,
 extern bool node_holds(const NodeLayout *layout, const GraphNode *node,
 					   const OwnVector *own);
 
+/* What an edge has besides its code. */
+typedef struct EdgeFactors
+{
+	uint16		t;
+	uint16		f;
+	uint16		norm;
+} EdgeFactors;
+
+StaticAssertDecl(sizeof(EdgeFactors) == EDGE_FACTORS * sizeof(uint16),
+				 "EdgeFactors is part of the disk format");
+
 /*
  * The codes of one edge.  unit scales f and the length into float16's range;
  * it is a constant of the index.
@@ -188,9 +196,7 @@ typedef struct EdgeCode
 {
 	NodeAddr	addr;
 	bool		diverse;
-	uint16		t;
-	uint16		f;
-	uint16		norm;
+	EdgeFactors factors;
 	uint8		bits[NODE_MAX_DIM / 8 + 16];
 } EdgeCode;
 
@@ -208,28 +214,18 @@ node_addrs(const NodeLayout *layout, const GraphNode *node)
 	return (NodeAddr *) ((char *) node + layout->addrs_off);
 }
 
-static inline uint16 *
-node_t(const NodeLayout *layout, const GraphNode *node)
-{
-	return (uint16 *) ((char *) node + layout->t_off);
-}
-
-static inline uint16 *
-node_f(const NodeLayout *layout, const GraphNode *node)
-{
-	return (uint16 *) ((char *) node + layout->f_off);
-}
-
-static inline uint16 *
-node_norms(const NodeLayout *layout, const GraphNode *node)
-{
-	return (uint16 *) ((char *) node + layout->norms_off);
-}
-
+/* The edges, as kernels->edge_sums reads them. */
 static inline uint8 *
-node_codes(const NodeLayout *layout, const GraphNode *node)
+node_lanes(const NodeLayout *layout, const GraphNode *node)
 {
-	return (uint8 *) node + layout->codes_off;
+	return (uint8 *) node + layout->edges_off;
+}
+
+static inline EdgeFactors *
+node_edge_factors(const NodeLayout *layout, const GraphNode *node, int lane)
+{
+	return (EdgeFactors *) (node_lanes(layout, node) +
+							(lane + 1) * layout->edge_size) - 1;
 }
 
 static inline int8 *

@@ -565,17 +565,19 @@ score_edges(const GraphSearch *search, const GraphNode *node, float own_ip,
 {
 	const NodeLayout *layout = &search->store->layout;
 	EdgeScale	scale = search->query->scale;
+	int			ngroups = layout->code_dim / FASTSCAN_GROUP_DIMS;
 	uint32		sums[NODE_DEGREE];
+	uint16		factors[EDGE_FACTORS][NODE_DEGREE]; /* t, f and length */
 	float		ips[NODE_DEGREE];
 	float		norms[NODE_DEGREE];
 	float		unit = search->store->unit;
 
 	scale.qp = own_ip;
-	kernels->fastscan_block(node_codes(layout, node), search->query->lut,
-							layout->code_dim / FASTSCAN_GROUP_DIMS, sums);
-	kernels->edge_scores(sums, node_t(layout, node), node_f(layout, node),
-						 &scale, ips);
-	kernels->f16_to_f32(node_f(layout, node), edges->weights, NODE_DEGREE);
+	kernels->edge_sums(node_lanes(layout, node), search->query->lut, ngroups,
+					   sums);
+	kernels->edge_factors(node_lanes(layout, node), ngroups, factors);
+	kernels->edge_scores(sums, factors[0], factors[1], &scale, ips);
+	kernels->f16_to_f32(factors[1], edges->weights, NODE_DEGREE);
 	memcpy(edges->addrs, node_addrs(layout, node), sizeof(edges->addrs));
 	for (int i = 0; i < NODE_DEGREE; i++)
 	{
@@ -589,7 +591,7 @@ score_edges(const GraphSearch *search, const GraphNode *node, float own_ip,
 			edges->keys[i] = -ips[i];
 		return;
 	}
-	kernels->f16_to_f32(node_norms(layout, node), norms, NODE_DEGREE);
+	kernels->f16_to_f32(factors[2], norms, NODE_DEGREE);
 	for (int i = 0; i < NODE_DEGREE; i++)
 	{
 		float		norm2 = norms[i] * norms[i] * unit * unit;

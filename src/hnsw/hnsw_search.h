@@ -15,7 +15,7 @@ typedef struct GraphQuery
 {
 	float	   *x;				/* rotated, padded_dim */
 	float		norm2;
-	uint8	   *lut;			/* FastScan table, code_dim / 4 x 16 */
+	uint8	   *lut;			/* for edge_sums, code_dim / 4 x 16 */
 	EdgeScale	scale;			/* delta and bias of the table */
 	const FilterSet *filter;	/* that rows must satisfy, or NULL */
 } GraphQuery;

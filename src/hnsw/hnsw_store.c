@@ -4,7 +4,9 @@
  *
  * One buffer stays pinned from one read to the next, since neighbours often
  * share a page.  A content lock is held only between read and read_end, or
- * edit and edit_end.
+ * edit and edit_end.  Edits that are collected are one WAL record for as many pages
+ * as it takes; their locks are held until then, and where one is not free the
+ * record is written first.
  */
 #include "postgres.h"
 
@@ -20,6 +22,8 @@ static const GraphNode *page_store_read(GraphStore *base, NodeAddr addr);
 static void page_store_read_end(GraphStore *base);
 static GraphNode *page_store_edit(GraphStore *base, NodeAddr addr);
 static void page_store_edit_end(GraphStore *base, bool changed);
+static void page_store_collect(GraphStore *base);
+static void page_store_collect_end(GraphStore *base);
 static GraphNode *page_store_alloc(GraphStore *base, NodeAddr *addr);
 static void page_store_prefetch(GraphStore *base, NodeAddr addr);
 
@@ -29,6 +33,8 @@ static const GraphStoreOps page_store_ops =
 	.read_end = page_store_read_end,
 	.edit = page_store_edit,
 	.edit_end = page_store_edit_end,
+	.collect = page_store_collect,
+	.collect_end = page_store_collect_end,
 	.alloc = page_store_alloc,
 	.prefetch = page_store_prefetch,
 };
@@ -138,15 +144,59 @@ page_store_read_end(GraphStore *base)
 	LockBuffer(((PageStore *) base)->buffer, BUFFER_LOCK_UNLOCK);
 }
 
+/* Write the edits collected so far. */
+static void
+page_store_write_collected(PageStore *store)
+{
+	if (store->ncollected == 0)
+		return;
+	page_edit_end(&store->edit, store->changed);
+	for (int i = 0; i < store->ncollected; i++)
+		UnlockReleaseBuffer(store->collected[i]);
+	store->ncollected = 0;
+	store->changed = false;
+}
+
+/* Open the page of a block for an edit that is collected. */
+static Page
+page_store_collect_page(PageStore *store, BlockNumber block)
+{
+	Buffer		buffer;
+
+	for (int i = 0; i < store->ncollected; i++)
+		if (BufferGetBlockNumber(store->collected[i]) == block)
+			return page_edit_add(&store->edit, store->collected[i]);
+	if (store->ncollected == PAGE_EDIT_PAGES)
+		page_store_write_collected(store);
+	buffer = buffer_hint_read(store->index, block);
+	if (store->ncollected == 0 || !ConditionalLockBuffer(buffer))
+	{
+		page_store_write_collected(store);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	}
+	page_check(store->index, buffer, hnsw_tag(HNSW_PAGE_NODES));
+	store->collected[store->ncollected++] = buffer;
+	if (store->ncollected > 1)
+		return page_edit_add(&store->edit, buffer);
+	return page_edit_begin(&store->edit, store->index, buffer, store->wal);
+}
+
 static GraphNode *
 page_store_edit(GraphStore *base, NodeAddr addr)
 {
 	PageStore  *store = (PageStore *) base;
+	BlockNumber block = node_addr_block(addr);
 	Page		page;
 
 	page_store_check_addr(store, addr);
-	page_store_lock(store, node_addr_block(addr), BUFFER_LOCK_EXCLUSIVE);
-	page = page_edit_begin(&store->edit, store->index, store->buffer, store->wal);
+	if (store->collecting)
+		page = page_store_collect_page(store, block);
+	else
+	{
+		page_store_lock(store, block, BUFFER_LOCK_EXCLUSIVE);
+		page = page_edit_begin(&store->edit, store->index, store->buffer,
+							   store->wal);
+	}
 	return page_slot(&store->base.layout, page, node_addr_slot(addr));
 }
 
@@ -155,8 +205,28 @@ page_store_edit_end(GraphStore *base, bool changed)
 {
 	PageStore  *store = (PageStore *) base;
 
+	if (store->collecting)
+	{
+		store->changed |= changed;
+		return;
+	}
 	page_edit_end(&store->edit, changed);
 	LockBuffer(store->buffer, BUFFER_LOCK_UNLOCK);
+}
+
+static void
+page_store_collect(GraphStore *base)
+{
+	((PageStore *) base)->collecting = true;
+}
+
+static void
+page_store_collect_end(GraphStore *base)
+{
+	PageStore  *store = (PageStore *) base;
+
+	page_store_write_collected(store);
+	store->collecting = false;
 }
 
 /* Bring a slot to the processor's caches if its page is where it last was. */

@@ -3,8 +3,9 @@
  *		Where nodes live: one interface for pages and for a build's memory.
  *
  * Search and linking know nothing of buffers: they read and edit nodes through
- * a store.  A store holds at most one node open, so no two locks are ever
- * held at once and no order of locks is needed.
+ * a store.  A store holds at most one node open.  While it collects edits it holds
+ * the locks of several pages, but it never waits for one then, so no order of locks
+ * is needed.
  */
 #ifndef RECSYS_HNSW_STORE_H
 #define RECSYS_HNSW_STORE_H
@@ -27,6 +28,14 @@ typedef struct GraphStoreOps
 	/* Open a slot for writing, alone; changes show after edit_end. */
 	GraphNode  *(*edit) (GraphStore *store, NodeAddr addr);
 	void		(*edit_end) (GraphStore *store, bool changed);
+
+	/*
+	 * Collect the edits that follow, so that they are written together: their
+	 * changes may show only after collect_end, and nothing may be read or
+	 * allocated before.
+	 */
+	void		(*collect) (GraphStore *store);
+	void		(*collect_end) (GraphStore *store);
 
 	/* Take a free slot and open it for writing; its contents mean nothing. */
 	GraphNode  *(*alloc) (GraphStore *store, NodeAddr *addr);
@@ -53,6 +62,10 @@ typedef struct PageStore
 	Buffer		buffer;			/* pinned, or InvalidBuffer */
 	BlockNumber last_block;		/* highest block known to exist */
 	PageEdit	edit;
+	bool		collecting;
+	int			ncollected;
+	Buffer		collected[PAGE_EDIT_PAGES]; /* pinned and locked */
+	bool		changed;		/* any of these */
 } PageStore;
 
 /* A slot of a page of nodes. */

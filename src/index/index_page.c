@@ -143,8 +143,18 @@ page_edit_begin(PageEdit *edit, Relation index, Buffer buffer, PageWal wal)
 	return edit->page;
 }
 
+/* Take a further buffer into an edit, or one again; returns its page. */
+Page
+page_edit_add(PageEdit *edit, Buffer buffer)
+{
+	if (edit->xlog != NULL)
+		return GenericXLogRegisterBuffer(edit->xlog, buffer, 0);
+	MarkBufferDirty(buffer);
+	return BufferGetPage(buffer);
+}
+
 /*
- * End an edit: log it and mark the buffer dirty, or forget it.  An edit that
+ * End an edit: log it and mark the buffers dirty, or forget it.  An edit that
  * is forgotten must not have written, since a build has no copy to drop.
  */
 void

@@ -45,9 +45,12 @@ typedef enum PageWal
 } PageWal;
 
 /*
- * An edit of one page.  The caller holds a pin and an exclusive content lock
- * on the buffer from begin to end; changes show only after page_edit_end.
+ * An edit of one page, or of up to PAGE_EDIT_PAGES, which is one WAL record.  The
+ * caller holds a pin and an exclusive content lock on each buffer until the end;
+ * changes show only after page_edit_end.
  */
+#define PAGE_EDIT_PAGES MAX_GENERIC_XLOG_PAGES
+
 typedef struct PageEdit
 {
 	Buffer		buffer;
@@ -98,6 +101,7 @@ page_check_tid(Relation index, Relation heap, const ItemPointerData *tid,
 
 extern Page page_edit_begin(PageEdit *edit, Relation index, Buffer buffer,
 							PageWal wal);
+extern Page page_edit_add(PageEdit *edit, Buffer buffer);
 extern void page_edit_end(PageEdit *edit, bool changed);
 
 static inline PageTag *

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Neighbours in one FastScan block. */
+/* Codes that are scored together: the rows of a FastScan block, the edges of a node. */
 #define FASTSCAN_LANES 32
 
 /* Dimensions that one lookup covers, and entries of its table. */
@@ -28,11 +28,23 @@
 #define FASTSCAN_GROUP_BYTES 16
 
 /*
- * How the sums of a FastScan block become estimates of <q,y_i>:
+ * An edge as nodes keep it: the code of ngroups / 2 bytes, whose byte i has group
+ * 2i in its low half and group 2i + 1 in its high half, and then t, f and a length
+ * as float16.  Edges follow each other without gaps.
+ */
+#define EDGE_FACTORS 3
+#define EDGE_BYTES(ngroups) ((ngroups) / 2 + EDGE_FACTORS * sizeof(uint16_t))
+
+/* The number of groups of an edge's code: at least, and always a multiple of. */
+#define EDGE_MIN_GROUPS 32
+#define EDGE_GROUPS_MULTIPLE 16
+
+/*
+ * How the sums of codes become estimates of <q,y_i>:
  *
  *		t[i] * qp + f[i] * (sums[i] * delta + bias)
  *
- * qp is <q,p>, p being the node that holds the block; delta and bias undo the
+ * qp is <q,p>, p being the node that holds the edges; delta and bias undo the
  * quantisation of the lookup table.  t and f are arrays of float16.
  */
 typedef struct EdgeScale
@@ -107,16 +119,18 @@ typedef struct Kernels
 	void		(*f16_to_f32) (const uint16_t *src, float *dst, size_t n);
 
 	/*
-	 * One FastScan block (Andre et al. 2017): for each of ngroups groups of
-	 * four dimensions, codes holds 16 bytes: byte j has the 4-bit code of
-	 * lane j in its low half, of lane j + 16 in its high half; lut holds the
-	 * 16 entries of the group.  sums[i] becomes the sum over the groups of
-	 * lut[group][code of lane i].  Exact for any ngroups < 2^24.
+	 * The sums of FASTSCAN_LANES edges: sums[i] becomes the sum over the
+	 * groups of lut[group][code of edge i], lut having 16 entries a group.
+	 * Exact for any ngroups < 2^24.
 	 */
-	void		(*fastscan_block) (const uint8_t *codes, const uint8_t *lut,
-								   size_t ngroups, uint32_t sums[FASTSCAN_LANES]);
+	void		(*edge_sums) (const uint8_t *edges, const uint8_t *lut,
+							  size_t ngroups, uint32_t sums[FASTSCAN_LANES]);
 
-	/* Estimates of a block: see EdgeScale. */
+	/* What follows the codes of FASTSCAN_LANES edges, each kind together. */
+	void		(*edge_factors) (const uint8_t *edges, size_t ngroups,
+								 uint16_t factors[EDGE_FACTORS][FASTSCAN_LANES]);
+
+	/* Estimates from sums: see EdgeScale. */
 	void		(*edge_scores) (const uint32_t sums[FASTSCAN_LANES],
 								const uint16_t t[FASTSCAN_LANES],
 								const uint16_t f[FASTSCAN_LANES],
@@ -124,10 +138,12 @@ typedef struct Kernels
 								float scores[FASTSCAN_LANES]);
 
 	/*
-	 * Scores of a block of codes: see CodeScan.  Returns a mask: bit i is set
-	 * where scores[i] >= threshold, never where either is a NaN.  All scores
-	 * are written if the mask is not zero; if it is, they may hold anything.
-	 * ngroups <= 2^23 - 1.
+	 * Scores of a FastScan block (Andre et al. 2017): for each of ngroups
+	 * groups of four bits, it holds 16 bytes: byte j has the code of lane j
+	 * in its low half, of lane j + 16 in its high half; see CodeScan for what
+	 * follows. Returns a mask: bit i is set where scores[i] >= threshold,
+	 * never where either is a NaN.  All scores are written if the mask is not
+	 * zero; if it is, they may hold anything. ngroups <= 2^23 - 1.
 	 */
 	uint32_t	(*code_scan_block) (const uint8_t *block, const CodeScan *scan,
 									float scores[FASTSCAN_LANES]);

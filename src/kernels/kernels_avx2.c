@@ -16,10 +16,18 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "kernels/kernels_avx2.h"
 #include "kernels/kernels_sum.h"
 
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define INLINE TARGET inline __attribute__((always_inline))
+
+/* For a loop over an array that is to be held in registers. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 #define LANES 8					/* floats in a register */
 
@@ -392,16 +400,171 @@ block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups)
 	return many_sums(codes, lut, ngroups);
 }
 
-static TARGET void
-avx2_fastscan_block(const uint8_t *codes, const uint8_t *lut,
-					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+/* 16 bytes of an edge, and in the high half as many of the 16th after it. */
+static INLINE __m256i
+load_edges(const uint8_t *bytes, size_t stride)
 {
-	BlockSums	total = block_sums(codes, lut, ngroups);
+	return _mm256_set_m128i(load16(bytes + FASTSCAN_LANES / 2 * stride),
+							load16(bytes));
+}
 
-	_mm256_storeu_si256((void *) sums, total.lanes[0]);
-	_mm256_storeu_si256((void *) (sums + 8), total.lanes[1]);
-	_mm256_storeu_si256((void *) (sums + 16), total.lanes[2]);
-	_mm256_storeu_si256((void *) (sums + 24), total.lanes[3]);
+/*
+ * Transposes eight bytes of every edge: out[i] gets byte i of edges 0 to 15, and
+ * of the others in the high half.  They are the last of the 16 at bytes, or the
+ * first.
+ */
+static INLINE void
+transpose_edges(const uint8_t *bytes, size_t stride, bool last, __m256i out[8])
+{
+	__m256i		x[8];			/* two edges, eight bytes */
+	__m256i		y[2][4];		/* four edges, four bytes */
+	__m256i		z[4][2];		/* eight edges, two bytes */
+
+	UNROLL
+		for (int i = 0; i < 8; i++, bytes += stride)
+	{
+		__m256i		a = load_edges(bytes, stride);
+		__m256i		b = load_edges(bytes + 8 * stride, stride);
+
+		x[i] = last ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b);
+	}
+	UNROLL
+		for (int i = 0; i < 4; i++)
+	{
+		y[0][i] = _mm256_unpacklo_epi8(x[i], x[i + 4]);
+		y[1][i] = _mm256_unpackhi_epi8(x[i], x[i + 4]);
+	}
+	UNROLL
+		for (int i = 0; i < 4; i++)
+	{
+		z[i / 2 * 2][i % 2] = _mm256_unpacklo_epi8(y[i / 2][i % 2],
+												   y[i / 2][i % 2 + 2]);
+		z[i / 2 * 2 + 1][i % 2] = _mm256_unpackhi_epi8(y[i / 2][i % 2],
+													   y[i / 2][i % 2 + 2]);
+	}
+	UNROLL
+		for (int i = 0; i < 4; i++)
+	{
+		out[2 * i] = _mm256_unpacklo_epi8(z[i][0], z[i][1]);
+		out[2 * i + 1] = _mm256_unpackhi_epi8(z[i][0], z[i][1]);
+	}
+}
+
+/* Adds eight bytes of every edge's code; lut has the tables of these. */
+static INLINE void
+add_edges(const uint8_t *bytes, size_t stride, bool last, const uint8_t *lut,
+		  LaneSums *sums)
+{
+	const __m256i nibble = _mm256_set1_epi8(0x0f);
+	__m256i		codes[8];
+
+	transpose_edges(bytes, stride, last, codes);
+	UNROLL
+		for (int i = 0; i < 8; i++, lut += 2 * FASTSCAN_GROUP_ENTRIES)
+	{
+		__m256i		low = _mm256_and_si256(codes[i], nibble);
+		__m256i		high = _mm256_and_si256(_mm256_srli_epi16(codes[i], 4),
+											nibble);
+		__m256i		first = _mm256_broadcastsi128_si256(load16(lut));
+		__m256i		second = _mm256_broadcastsi128_si256(load16(lut + 16));
+
+		lane_sums_add(sums, _mm256_shuffle_epi8(first, low));
+		lane_sums_add(sums, _mm256_shuffle_epi8(second, high));
+	}
+}
+
+/* To 32 bits and in order; each half of the sums has those of 16 edges. */
+static INLINE BlockSums
+edge_sums_unpack(const LaneSums *sums)
+{
+	__m256i		even = _mm256_sub_epi16(sums->pairs,
+										_mm256_slli_epi16(sums->odd, 8));
+	__m256i		first = _mm256_unpacklo_epi16(even, sums->odd);
+	__m256i		second = _mm256_unpackhi_epi16(even, sums->odd);
+	BlockSums	lanes = {{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(first)),
+			_mm256_cvtepu16_epi32(_mm256_castsi256_si128(second)),
+			_mm256_cvtepu16_epi32(_mm256_extracti128_si256(first, 1)),
+	_mm256_cvtepu16_epi32(_mm256_extracti128_si256(second, 1))}};
+
+	return lanes;
+}
+
+/*
+ * Edges are transposed, eight bytes of each at a time, so that a register has
+ * the same byte of all.  From the second eight on they are loaded with those
+ * before, so that nothing behind the edges is.
+ */
+TARGET void
+avx2_edge_sums(const uint8_t *edges, const uint8_t *lut, size_t ngroups,
+			   uint32_t sums[FASTSCAN_LANES])
+{
+	const size_t stride = EDGE_BYTES(ngroups);
+	const __m256i zero = _mm256_setzero_si256();
+	BlockSums	total = {{zero, zero, zero, zero}};
+
+	for (size_t first = 0; first < ngroups; first += FASTSCAN_FLUSH)
+	{
+		size_t		end = ngroups - first < FASTSCAN_FLUSH ? ngroups :
+		first + FASTSCAN_FLUSH;
+		LaneSums	lanes = {zero, zero};
+		BlockSums	part;
+
+		for (size_t group = first; group < end; group += 16)
+			if (group == 0)
+				add_edges(edges, stride, false, lut, &lanes);
+			else
+				add_edges(edges + group / 2 - 8, stride, true,
+						  lut + group * FASTSCAN_GROUP_ENTRIES, &lanes);
+		part = edge_sums_unpack(&lanes);
+		for (int i = 0; i < 4; i++)
+			total.lanes[i] = _mm256_add_epi32(total.lanes[i], part.lanes[i]);
+	}
+	for (int i = 0; i < 4; i++)
+		_mm256_storeu_si256((void *) (sums + i * LANES), total.lanes[i]);
+}
+
+/*
+ * The last three of the eight 16-bit numbers that end an edge are transposed as
+ * bytes are above; only what holds them is kept.
+ */
+TARGET void
+avx2_edge_factors(const uint8_t *edges, size_t ngroups,
+				  uint16_t factors[EDGE_FACTORS][FASTSCAN_LANES])
+{
+	const size_t stride = EDGE_BYTES(ngroups);
+	const uint8_t *ends = edges + stride - 16;
+	__m256i		x[8];			/* two rows, the last four numbers */
+	__m256i		y[2][4];		/* four rows, two numbers */
+	__m256i		z[EDGE_FACTORS][2]; /* eight rows */
+
+	UNROLL
+		for (int i = 0; i < 8; i++)
+		x[i] = _mm256_unpackhi_epi16(load_edges(ends + i * stride, stride),
+									 load_edges(ends + (i + 8) * stride, stride));
+	UNROLL
+		for (int i = 0; i < 4; i++)
+	{
+		y[0][i] = _mm256_unpacklo_epi16(x[i], x[i + 4]);
+		y[1][i] = _mm256_unpackhi_epi16(x[i], x[i + 4]);
+	}
+	UNROLL
+		for (int i = 0; i < 2; i++)
+	{
+		z[0][i] = _mm256_unpackhi_epi16(y[0][i], y[0][i + 2]);
+		z[1][i] = _mm256_unpacklo_epi16(y[1][i], y[1][i + 2]);
+		z[2][i] = _mm256_unpackhi_epi16(y[1][i], y[1][i + 2]);
+	}
+	UNROLL
+		for (int k = 0; k < EDGE_FACTORS; k++)
+	{
+		__m256i		first = _mm256_unpacklo_epi16(z[k][0], z[k][1]);
+		__m256i		second = _mm256_unpackhi_epi16(z[k][0], z[k][1]);
+
+		_mm256_storeu_si256((void *) factors[k],
+							_mm256_permute2x128_si256(first, second, 0x20));
+		_mm256_storeu_si256((void *) (factors[k] + 16),
+							_mm256_permute2x128_si256(first, second, 0x31));
+	}
 }
 
 /* Unsigned integers as floats, correctly rounded. */
@@ -564,7 +727,8 @@ static const Kernels avx2_table = {
 	.dot_i8 = avx2_dot_i8,
 	.f32_to_f16 = avx2_f32_to_f16,
 	.f16_to_f32 = avx2_f16_to_f32,
-	.fastscan_block = avx2_fastscan_block,
+	.edge_sums = avx2_edge_sums,
+	.edge_factors = avx2_edge_factors,
 	.edge_scores = avx2_edge_scores,
 	.code_scan_block = avx2_code_scan_block,
 	.keys_in_range = avx2_keys_in_range,

@@ -14,6 +14,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/kernels_avx2.h"
 #include "kernels/kernels_sum.h"
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
@@ -328,17 +329,6 @@ block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
 	}
 }
 
-static TARGET void
-avx512_fastscan_block(const uint8_t *codes, const uint8_t *lut,
-					  size_t ngroups, uint32_t sums[FASTSCAN_LANES])
-{
-	__m512i		total[2];
-
-	block_sums(codes, lut, ngroups, total);
-	_mm512_storeu_si512((void *) sums, total[0]);
-	_mm512_storeu_si512((void *) (sums + LANES), total[1]);
-}
-
 /* Scores of 16 lanes, of which t and f are the first. */
 static INLINE __m512
 lane_scores(__m512i sums, const uint16_t *t, const uint16_t *f,
@@ -469,7 +459,8 @@ avx512_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
 	.dot_f32_f16 = avx512_dot_f32_f16, \
 	.f32_to_f16 = avx512_f32_to_f16, \
 	.f16_to_f32 = avx512_f16_to_f32, \
-	.fastscan_block = avx512_fastscan_block, \
+	.edge_sums = avx2_edge_sums, \
+	.edge_factors = avx2_edge_factors, \
 	.edge_scores = avx512_edge_scores, \
 	.code_scan_block = avx512_code_scan_block, \
 	.keys_in_range = avx512_keys_in_range, \

@@ -274,15 +274,100 @@ block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
 	}
 }
 
-static void
-neon_fastscan_block(const uint8_t *codes, const uint8_t *lut,
-					size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+/* As in kernels_avx2.c, for 16 rows of eight bytes. */
+static INLINE void
+transpose_edges(const uint8_t *bytes, size_t stride, uint8x16_t out[8])
 {
-	uint32x4_t	total[FASTSCAN_LANES / LANES];
+	uint8x16_t	x[8];			/* two rows, eight bytes */
+	uint8x16_t	y[2][4];		/* four rows, four bytes */
+	uint8x16_t	z[4][2];		/* eight rows, two bytes */
 
-	block_sums(codes, lut, ngroups, total);
-	for (int i = 0; i < FASTSCAN_LANES / LANES; i++)
+	for (int i = 0; i < 8; i++)
+	{
+		const uint8_t *a = bytes + i * stride;
+		const uint8_t *b = a + 8 * stride;
+
+		x[i] = vzip1q_u8(vcombine_u8(vld1_u8(a), vdup_n_u8(0)),
+						 vcombine_u8(vld1_u8(b), vdup_n_u8(0)));
+	}
+	for (int i = 0; i < 4; i++)
+	{
+		y[0][i] = vzip1q_u8(x[i], x[i + 4]);
+		y[1][i] = vzip2q_u8(x[i], x[i + 4]);
+	}
+	for (int i = 0; i < 4; i++)
+	{
+		z[i][0] = i % 2 == 0 ? vzip1q_u8(y[i / 2][0], y[i / 2][2]) :
+			vzip2q_u8(y[i / 2][0], y[i / 2][2]);
+		z[i][1] = i % 2 == 0 ? vzip1q_u8(y[i / 2][1], y[i / 2][3]) :
+			vzip2q_u8(y[i / 2][1], y[i / 2][3]);
+	}
+	for (int i = 0; i < 4; i++)
+	{
+		out[2 * i] = vzip1q_u8(z[i][0], z[i][1]);
+		out[2 * i + 1] = vzip2q_u8(z[i][0], z[i][1]);
+	}
+}
+
+/* The sums of 16 edges. */
+static INLINE void
+half_edge_sums(const uint8_t *edges, const uint8_t *lut, size_t ngroups,
+			   uint32_t *sums)
+{
+	const size_t stride = EDGE_BYTES(ngroups);
+	uint32x4_t	total[4] = {vdupq_n_u32(0), vdupq_n_u32(0),
+	vdupq_n_u32(0), vdupq_n_u32(0)};
+
+	for (size_t first = 0; first < ngroups; first += FASTSCAN_FLUSH)
+	{
+		size_t		end = ngroups - first < FASTSCAN_FLUSH ? ngroups :
+		first + FASTSCAN_FLUSH;
+		LaneSums	lanes = {vdupq_n_u16(0), vdupq_n_u16(0)};
+
+		for (size_t group = first; group < end; group += 16)
+		{
+			uint8x16_t	codes[8];
+
+			transpose_edges(edges + group / 2, stride, codes);
+			for (int i = 0; i < 8; i++)
+			{
+				const uint8_t *tables = lut + (group + 2 * i) *
+				FASTSCAN_GROUP_ENTRIES;
+				uint8x16_t	low = vandq_u8(codes[i], vdupq_n_u8(0x0f));
+
+				lane_sums_add(&lanes, vqtbl1q_u8(vld1q_u8(tables), low));
+				lane_sums_add(&lanes, vqtbl1q_u8(vld1q_u8(tables + 16),
+												 vshrq_n_u8(codes[i], 4)));
+			}
+		}
+		lane_sums_flush(&lanes, total);
+	}
+	for (int i = 0; i < 4; i++)
 		vst1q_u8((uint8_t *) (sums + i * LANES), vreinterpretq_u8_u32(total[i]));
+}
+
+static void
+neon_edge_sums(const uint8_t *edges, const uint8_t *lut, size_t ngroups,
+			   uint32_t sums[FASTSCAN_LANES])
+{
+	half_edge_sums(edges, lut, ngroups, sums);
+	half_edge_sums(edges + FASTSCAN_LANES / 2 * EDGE_BYTES(ngroups), lut,
+				   ngroups, sums + FASTSCAN_LANES / 2);
+}
+
+static void
+neon_edge_factors(const uint8_t *edges, size_t ngroups,
+				  uint16_t factors[EDGE_FACTORS][FASTSCAN_LANES])
+{
+	const size_t stride = EDGE_BYTES(ngroups);
+
+	edges += ngroups / 2;
+	for (int i = 0; i < FASTSCAN_LANES; i++, edges += stride)
+	{
+		memcpy(factors[0] + i, edges, sizeof(uint16_t));
+		memcpy(factors[1] + i, edges + 2, sizeof(uint16_t));
+		memcpy(factors[2] + i, edges + 4, sizeof(uint16_t));
+	}
 }
 
 /* Scores of four lanes, of which t and f are the first. */
@@ -423,7 +508,8 @@ static const Kernels neon_table = {
 	.dot_i8 = neon_dot_i8,
 	.f32_to_f16 = neon_f32_to_f16,
 	.f16_to_f32 = neon_f16_to_f32,
-	.fastscan_block = neon_fastscan_block,
+	.edge_sums = neon_edge_sums,
+	.edge_factors = neon_edge_factors,
 	.edge_scores = neon_edge_scores,
 	.code_scan_block = neon_code_scan_block,
 	.keys_in_range = neon_keys_in_range,

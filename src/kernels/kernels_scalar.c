@@ -197,8 +197,38 @@ scalar_dot_f32_f16(const float *q, const uint16_t *h, size_t n)
 }
 
 static void
-scalar_fastscan_block(const uint8_t *codes, const uint8_t *lut,
-					  size_t ngroups, uint32_t sums[FASTSCAN_LANES])
+scalar_edge_sums(const uint8_t *edges, const uint8_t *lut, size_t ngroups,
+				 uint32_t sums[FASTSCAN_LANES])
+{
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		const uint8_t *code = edges + i * EDGE_BYTES(ngroups);
+		uint32_t	sum = 0;
+
+		for (size_t group = 0; group < ngroups; group++)
+			sum += lut[group * FASTSCAN_GROUP_ENTRIES +
+					   (code[group / 2] >> (group % 2 * 4) & 0x0f)];
+		memcpy(sums + i, &sum, sizeof(sum));
+	}
+}
+
+static void
+scalar_edge_factors(const uint8_t *edges, size_t ngroups,
+					uint16_t factors[EDGE_FACTORS][FASTSCAN_LANES])
+{
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		const uint8_t *from = edges + i * EDGE_BYTES(ngroups) + ngroups / 2;
+
+		for (int k = 0; k < EDGE_FACTORS; k++)
+			memcpy(factors[k] + i, from + k * sizeof(uint16_t), sizeof(uint16_t));
+	}
+}
+
+/* The sums of a FastScan block. */
+static void
+block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
+		   uint32_t sums[FASTSCAN_LANES])
 {
 	for (int j = 0; j < FASTSCAN_GROUP_BYTES; j++)
 	{
@@ -247,7 +277,7 @@ scalar_code_scan_block(const uint8_t *block, const CodeScan *scan,
 	uint32_t	sums[FASTSCAN_LANES];
 	uint32_t	mask = 0;
 
-	scalar_fastscan_block(block, scan->lut, scan->ngroups, sums);
+	block_sums(block, scan->lut, scan->ngroups, sums);
 	scalar_edge_scores(sums, t, t + FASTSCAN_LANES, &scan->scale, scores);
 	for (int i = 0; i < FASTSCAN_LANES; i++)
 		mask |= (uint32_t) (load_f32(scores + i) >= scan->threshold) << i;
@@ -305,7 +335,8 @@ static const Kernels scalar_table = {
 	.dot_i8 = scalar_dot_i8,
 	.f32_to_f16 = scalar_f32_to_f16,
 	.f16_to_f32 = scalar_f16_to_f32,
-	.fastscan_block = scalar_fastscan_block,
+	.edge_sums = scalar_edge_sums,
+	.edge_factors = scalar_edge_factors,
 	.edge_scores = scalar_edge_scores,
 	.code_scan_block = scalar_code_scan_block,
 	.keys_in_range = scalar_keys_in_range,

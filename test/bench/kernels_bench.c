@@ -33,9 +33,10 @@ typedef struct Workspace
 	float		out[MAX_N];
 	uint16_t	halves[MAX_N];
 	int8_t		codes[2][MAX_N];
-	uint8_t		block[MAX_N / FASTSCAN_GROUP_DIMS * FASTSCAN_GROUP_BYTES];
+	uint8_t		block[FASTSCAN_LANES * EDGE_BYTES(MAX_N / FASTSCAN_GROUP_DIMS)];
 	uint8_t		lut[MAX_N / FASTSCAN_GROUP_DIMS * FASTSCAN_GROUP_ENTRIES];
 	uint32_t	sums[FASTSCAN_LANES];
+	uint16_t	factors[EDGE_FACTORS][FASTSCAN_LANES];
 	float		scores[FASTSCAN_LANES];
 	uint8_t		bits[MAX_N / 8];
 } Workspace;
@@ -113,9 +114,15 @@ call_f16_to_f32(const Kernels *k, Workspace *w, size_t n)
 }
 
 static void
-call_fastscan_block(const Kernels *k, Workspace *w, size_t n)
+call_edge_sums(const Kernels *k, Workspace *w, size_t n)
 {
-	k->fastscan_block(w->block, w->lut, n / FASTSCAN_GROUP_DIMS, w->sums);
+	k->edge_sums(w->block, w->lut, n / FASTSCAN_GROUP_DIMS, w->sums);
+}
+
+static void
+call_edge_factors(const Kernels *k, Workspace *w, size_t n)
+{
+	k->edge_factors(w->block, n / FASTSCAN_GROUP_DIMS, w->factors);
 }
 
 static void
@@ -153,7 +160,7 @@ call_edge_residual(const Kernels *k, Workspace *w, size_t n)
 	float_sink = out.sum + out.norm2;
 }
 
-/* Bytes of a FastScan block: codes and table, 16 each for four dimensions. */
+/* Of 32 codes and their table, 16 bytes each for four dimensions. */
 static const Benchmark benchmarks[] = {
 	{"dot_f32", call_dot_f32, 8},
 	{"l2sq_f32", call_l2sq_f32, 8},
@@ -163,7 +170,8 @@ static const Benchmark benchmarks[] = {
 	{"dot_i8", call_dot_i8, 2},
 	{"f32_to_f16", call_f32_to_f16, 4},
 	{"f16_to_f32", call_f16_to_f32, 2},
-	{"fastscan_block", call_fastscan_block, 8},
+	{"edge_sums", call_edge_sums, 8},
+	{"edge_factors", call_edge_factors, 0},
 	{"edge_scores", call_edge_scores, 0},
 	{"code_scan_block", call_code_scan_block, 8},
 	{"keys_in_range", call_keys_in_range, 0},
@@ -174,10 +182,9 @@ static void
 workspace_fill(Workspace *w)
 {
 	for (size_t i = 0; i < sizeof(w->block); i++)
-	{
 		w->block[i] = (uint8_t) rand();
+	for (size_t i = 0; i < sizeof(w->lut); i++)
 		w->lut[i] = (uint8_t) rand();
-	}
 	for (int i = 0; i < MAX_N; i++)
 	{
 		w->a[i] = (float) rand() / (float) RAND_MAX - 0.5f;

@@ -497,54 +497,88 @@ test_half_arrays(const Kernels *k)
 		   k->name);
 }
 
-/* One block of ngroups groups; full: every entry 255, else random. */
+/* Random edges; full: every entry of the table is 255, else random. */
 static bool
-fastscan_right(const Kernels *k, size_t ngroups, bool full, int shift)
+edge_sums_right(const Kernels *k, size_t ngroups, bool full, int shift)
 {
-	uint8_t    *codes = place(0, ngroups * FASTSCAN_GROUP_BYTES, shift);
+	size_t		bytes = FASTSCAN_LANES * EDGE_BYTES(ngroups);
+	uint8_t    *edges = place(0, bytes, shift);
 	uint8_t    *lut = place(1, ngroups * FASTSCAN_GROUP_ENTRIES, shift);
 	uint32_t   *sums = place(2, sizeof(uint32_t) * FASTSCAN_LANES, shift);
 	uint32_t	right[FASTSCAN_LANES] = {0};
 
-	for (size_t i = 0; i < ngroups * 16; i++)
-	{
-		codes[i] = (uint8_t) random_bits();
+	for (size_t i = 0; i < bytes; i++)
+		edges[i] = (uint8_t) random_bits();
+	for (size_t i = 0; i < ngroups * FASTSCAN_GROUP_ENTRIES; i++)
 		lut[i] = full ? 255 : (uint8_t) random_bits();
-	}
-	for (size_t group = 0; group < ngroups; group++)
+	for (int lane = 0; lane < FASTSCAN_LANES; lane++)
 	{
-		for (int lane = 0; lane < FASTSCAN_LANES; lane++)
+		for (size_t group = 0; group < ngroups; group++)
 		{
-			uint8_t		byte = codes[group * 16 + lane % 16];
+			uint8_t		byte = edges[lane * EDGE_BYTES(ngroups) + group / 2];
 
-			right[lane] += lut[group * 16 + (lane < 16 ? byte & 15 : byte >> 4)];
+			right[lane] += lut[group * 16 + (group % 2 == 0 ? byte & 15 : byte >> 4)];
 		}
 	}
-	k->fastscan_block(codes, lut, ngroups, sums);
+	k->edge_sums(edges, lut, ngroups, sums);
 	if (memcmp(sums, right, sizeof(right)) == 0)
 		return true;
-	printf("# %s: fastscan_block of %zu groups, full %d, shift %d\n",
+	printf("# %s: edge_sums of %zu groups, full %d, shift %d\n",
 		   k->name, ngroups, full, shift);
 	return false;
 }
 
 static void
-test_fastscan(const Kernels *k)
+test_edge_sums(const Kernels *k)
 {
-	const size_t larger[] = {1023, 1024, 1025, 1027, 1028, 1029, 2047, 2048,
-	2051, 2056, 4096, 4099, MAX_GROUPS};
+	const size_t larger[] = {1024, 1040, 2032, 2048, MAX_GROUPS};
 	bool		good = true;
 
-	for (size_t n = 0; good && n <= 530; n++)
-		good = fastscan_right(k, n, false, n % ALIGNMENTS) &&
-			fastscan_right(k, n, true, 0);
-	for (int shift = 0; good && shift < ALIGNMENTS; shift++)
-		good = fastscan_right(k, 37, false, shift);
+	for (size_t n = EDGE_MIN_GROUPS; good && n <= 640;
+		 n += EDGE_GROUPS_MULTIPLE)
+		for (int shift = 0; good && shift < ALIGNMENTS; shift++)
+			good = edge_sums_right(k, n, false, shift) &&
+				edge_sums_right(k, n, true, shift);
 	for (size_t i = 0; good && i < sizeof(larger) / sizeof(larger[0]); i++)
-		good = fastscan_right(k, larger[i], false, 0) &&
-			fastscan_right(k, larger[i], true, 0);
-	tap_ok(good, "%s: fastscan_block exact, to %d groups of 255s",
+		good = edge_sums_right(k, larger[i], false, 0) &&
+			edge_sums_right(k, larger[i], true, 0);
+	tap_ok(good, "%s: edge_sums exact, to %d groups of 255s",
 		   k->name, MAX_GROUPS);
+}
+
+static bool
+edge_factors_right(const Kernels *k, size_t ngroups, int shift)
+{
+	size_t		bytes = FASTSCAN_LANES * EDGE_BYTES(ngroups);
+	uint8_t    *edges = place(0, bytes, shift);
+	size_t		size = sizeof(uint16_t) * EDGE_FACTORS * FASTSCAN_LANES;
+	uint16_t	(*factors)[FASTSCAN_LANES] = place(1, size, shift);
+
+	for (size_t i = 0; i < bytes; i++)
+		edges[i] = (uint8_t) random_bits();
+	k->edge_factors(edges, ngroups, factors);
+	for (int lane = 0; lane < FASTSCAN_LANES; lane++)
+		for (int i = 0; i < EDGE_FACTORS; i++)
+			if (memcmp((char *) factors + 2 * (i * FASTSCAN_LANES + lane),
+					   edges + lane * EDGE_BYTES(ngroups) + ngroups / 2 + 2 * i, 2) != 0)
+			{
+				printf("# %s: edge_factors of %zu groups, shift %d: %d of edge %d\n",
+					   k->name, ngroups, shift, i, lane);
+				return false;
+			}
+	return true;
+}
+
+static void
+test_edge_factors(const Kernels *k)
+{
+	bool		good = true;
+
+	for (size_t n = EDGE_MIN_GROUPS; good && n <= 640;
+		 n += EDGE_GROUPS_MULTIPLE)
+		for (int shift = 0; good && shift < ALIGNMENTS; shift++)
+			good = edge_factors_right(k, n, shift);
+	tap_ok(good, "%s: edge_factors", k->name);
 }
 
 static bool
@@ -659,6 +693,23 @@ lanes_above(const float *numbers, float threshold)
 	return mask;
 }
 
+/* The sums of a block. */
+static void
+block_sums(const uint8_t *codes, const uint8_t *lut, size_t ngroups,
+		   uint32_t sums[FASTSCAN_LANES])
+{
+	memset(sums, 0, sizeof(uint32_t) * FASTSCAN_LANES);
+	for (size_t group = 0; group < ngroups; group++)
+	{
+		for (int lane = 0; lane < FASTSCAN_LANES; lane++)
+		{
+			uint8_t		byte = codes[group * 16 + lane % 16];
+
+			sums[lane] += lut[group * 16 + (lane < 16 ? byte & 15 : byte >> 4)];
+		}
+	}
+}
+
 /*
  * With t = 0, f = 1, delta = 1 and bias = 0 the scores are the sums and every
  * table must give the same ones, and the same mask at any threshold.
@@ -672,7 +723,7 @@ scan_sums_right(const Kernels *k, size_t ngroups, int lowest)
 
 	for (int i = 0; i < FASTSCAN_LANES; i++)
 		set_lane_halves(&c, i, 0, 0x3c00);
-	kernels_scalar()->fastscan_block(c.block, c.lut, ngroups, sums);
+	block_sums(c.block, c.lut, ngroups, sums);
 	for (int i = 0; i < FASTSCAN_LANES; i++)
 		right[i] = (float) sums[i];
 	for (int i = 0; i < FASTSCAN_LANES + 3; i++)
@@ -746,7 +797,7 @@ scan_right(const Kernels *k, ScanCase *c)
 	uint32_t	mask;
 	bool		good;
 
-	kernels_scalar()->fastscan_block(c->block, c->lut, c->scan.ngroups, sums);
+	block_sums(c->block, c->lut, c->scan.ngroups, sums);
 	kernels_scalar()->code_scan_block(c->block, &c->scan, right);
 	mask = k->code_scan_block(c->block, &c->scan, c->scores);
 	good = mask == 0 || mask == lanes_above(c->scores, c->scan.threshold);
@@ -1036,7 +1087,8 @@ test_table(const Kernels *k)
 	test_all_halves(k);
 	test_half_rounding(k);
 	test_half_arrays(k);
-	test_fastscan(k);
+	test_edge_sums(k);
+	test_edge_factors(k);
 	test_edge_scores(k);
 	test_code_scan(k);
 	test_edge_residual(k);

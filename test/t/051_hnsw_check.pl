@@ -15,7 +15,10 @@ use IndexDamage;
 use constant {
 	NODE => 1148,
 	ADDRS => 60,
-	LENGTHS => 60 + 128 + 2 * 64,
+	EDGES => 60 + 128,
+	EDGE => 16 + 3 * 2,
+	EDGE_T => 16,
+	EDGE_LENGTH => 16 + 4,
 	OWN => 1148 - 2 * 128,
 	PAGE_ENTRY => 2,
 	PAGE_NODES => 3,
@@ -133,7 +136,7 @@ my @faults = (
 		my ($f) = @_;
 		my $block = (blocks($f, PAGE_NODES))[2];
 		put($f, $block * BLOCK + TAG + 2, 'C', 200);
-		return "has page format 200 at block $block, this version reads format 3";
+		return "has page format 200 at block $block, this version reads format 4";
 	} ],
 	[ 'page_zeros', sub {
 		my ($f) = @_;
@@ -232,14 +235,14 @@ my @faults = (
 		my ($f) = @_;
 		my $n = (slots($f, SLOT_NODE))[20];
 		my $lane = (edge($f, $n->[1], 0) - $n->[1] - ADDRS) / 4;
-		put($f, $n->[1] + ADDRS + 128 + 2 * $lane, 'v', 0x7E00);
+		put($f, $n->[1] + EDGES + EDGE * $lane + EDGE_T, 'v', 0x7E00);
 		return place($n->[0]) . ": a factor of edge $lane is no number";
 	} ],
 	[ 'edge_stale', sub {
 		my ($f) = @_;
 		my $n = (slots($f, SLOT_NODE))[20];
 		my $lane = (edge($f, $n->[1], 0) - $n->[1] - ADDRS) / 4;
-		my $at = $n->[1] + LENGTHS + 2 * $lane;
+		my $at = $n->[1] + EDGES + EDGE * $lane + EDGE_LENGTH;
 		put($f, $at, 'v', get($f, $at, 'v') + 1);
 		return qr/${\place($n->[0])}: edge $lane was made for another node/;
 	} ],

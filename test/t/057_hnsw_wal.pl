@@ -51,5 +51,14 @@ cmp_ok(scalar @lengths, '>', $rows, 'records of all inserts');
 my $whole = grep { $_ > 8192 } @lengths;
 cmp_ok($whole, '<', $pages / 2, 'a new page of nodes is not logged as a whole one');
 
+# A node with all its edges takes 1,148 bytes.  In so small a graph every neighbour
+# has room for an edge back, and is on a page of its own: 32 edges a row, which are
+# logged for four pages at a time.
+my $bytes = 0;
+$bytes += $_ for grep { $_ <= 8192 } @lengths;
+note sprintf('%.0f bytes, %.2f records a row', $bytes / $rows, @lengths / $rows);
+cmp_ok($bytes / $rows, '<', 3200, 'an edge back is a small part of a record');
+cmp_ok(@lengths / $rows, '<', 11, 'edges back are logged together');
+
 $node->stop;
 done_testing();
