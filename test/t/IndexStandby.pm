@@ -209,10 +209,10 @@ sub with_conflicts
 
 	$standby->safe_psql('postgres', "ALTER SYSTEM SET max_standby_streaming_delay = '10ms'");
 	$standby->reload;
-	for my $round (1 .. 12)
+	for my $round (1 .. 6)
 	{
-		my $query = session($standby, late_query($round % 4 / 10));
-		$primary->safe_psql('postgres', "DELETE FROM items WHERE id % 12 = $round - 1");
+		my $query = session($standby, late_query($round % 3 / 5));
+		$primary->safe_psql('postgres', "DELETE FROM items WHERE id % 12 = $round");
 		$primary->safe_psql('postgres', 'VACUUM items');
 		$primary->safe_psql('postgres', rows(10_000 + 100 * $round, 10_099 + 100 * $round));
 		finish($query);
@@ -235,7 +235,7 @@ sub with_conflicts
 # The standby is killed while it replays, and begins anew at a restartpoint.
 sub killed_during_replay
 {
-	my $writer = start_writer(20_000, 3);
+	my $writer = start_writer(20_000, 2);
 
 	srand(20240229);
 	for my $kill (1 .. 4)
