@@ -62,7 +62,7 @@ arena_shared_size(Size memory)
 
 /*
  * Set up the shared part for a build in so many bytes.  A sixty-fourth of them
- * is for what writing keeps of each slot: 14 bytes, and a slot has 1,144 or
+ * is for what writing keeps of each slot: 14 bytes, and a slot has 1,148 or
  * more.
  */
 void

@@ -93,8 +93,7 @@ builder_entries(Builder *builder)
 
 /* Link one node, or merge it into the node that holds the same vector. */
 static void
-builder_link_node(Builder *builder, Linker *linker, const EntrySet *set,
-				  NodeAddr addr)
+builder_link_node(Builder *builder, const EntrySet *set, NodeAddr addr)
 {
 	Arena	   *arena = builder->arena;
 	const NodeLayout *layout = &arena->base.layout;
@@ -107,30 +106,32 @@ builder_link_node(Builder *builder, Linker *linker, const EntrySet *set,
 
 	slot_rows_get(&rows, 0, &row);
 	node_own_decode(layout, node, builder->rotated);
-	same = linker_find(linker, set, builder->rotated, &own, addr);
+	same = linker_find(builder->linker, set, builder->rotated, &own, addr);
 	if (same != INVALID_NODE_ADDR &&
 		node_add_row(&arena->base, same, &own, &row))
 		arena_release(arena, addr);
 	else
-		linker_link(linker, &own, addr, NULL);
+		linker_link(builder->linker, &own, addr, NULL);
 }
 
-/* Room for linking, in a context of its own. */
-static Linker *
+/* Make room for linking, once the leader has decided unit and M. */
+static void
 builder_begin_link(Builder *builder)
 {
 	Arena	   *arena = builder->arena;
 
+	if (builder->linker != NULL)
+		return;
 	arena_refresh(arena);
 	builder->rotated = palloc(sizeof(float) * arena->base.layout.padded_dim);
-	return linker_create(&arena->base, builder->shared->ef_construction);
+	builder->linker = linker_create(&arena->base,
+									builder->shared->ef_construction);
 }
 
 /* Link the nodes of the entry set, each of which then serves as an entry. */
 static void
 builder_link_entries(Builder *builder, EntrySet *set)
 {
-	Linker	   *linker = builder_begin_link(builder);
 	uint32	   *kinds = palloc(sizeof(uint32) * set->n);
 
 	for (int i = 0; i < set->n; i++)
@@ -144,7 +145,7 @@ builder_link_entries(Builder *builder, EntrySet *set)
 
 		CHECK_FOR_INTERRUPTS();
 		if (arena_slot(builder->arena, addr)->kind == SLOT_LOADED)
-			builder_link_node(builder, linker, set, addr);
+			builder_link_node(builder, set, addr);
 		if (arena_slot(builder->arena, addr)->kind == SLOT_NODE)
 			set->entries[i].kind = kinds[i];
 	}
@@ -175,6 +176,7 @@ builder_prepare(Builder *builder)
 	}
 	else
 		builder->shared->entries = (dsa_pointer) (uintptr_t) set;
+	builder_begin_link(builder);
 	builder_link_entries(builder, builder_entries(builder));
 }
 
@@ -230,12 +232,8 @@ static void
 builder_scatter(Builder *builder)
 {
 	BuildShared *shared = builder->shared;
-	Linker	   *linker;
 	WorkPart	part;
 
-	if (shared->nloaded == 0)
-		return;
-	linker = builder_begin_link(builder);
 	while (builder_next(&shared->next_scatter, SCATTER_BATCH, shared->nloaded,
 						&part))
 	{
@@ -245,8 +243,7 @@ builder_scatter(Builder *builder)
 			if (arena_slot(builder->arena, addr)->kind != SLOT_LOADED)
 				continue;
 			if (addr % SCATTER_STEP == 0)
-				builder_link_node(builder, linker, builder_entries(builder),
-								  addr);
+				builder_link_node(builder, builder_entries(builder), addr);
 			else
 				builder_add_to_cell(builder, addr);
 		}
@@ -259,12 +256,8 @@ static void
 builder_link(Builder *builder)
 {
 	BuildShared *shared = builder->shared;
-	Linker	   *linker;
 	WorkPart	part;
 
-	if (shared->nloaded == 0)
-		return;
-	linker = builder_begin_link(builder);
 	while (builder_next(&shared->next_cell, 1, ENTRY_MAX, &part))
 	{
 		NodeAddr	addr = pg_atomic_read_u32(&shared->cells[part.first]);
@@ -280,7 +273,7 @@ builder_link(Builder *builder)
 			NodeAddr	next = *loaded_next(builder->arena, addr);
 
 			CHECK_FOR_INTERRUPTS();
-			builder_link_node(builder, linker, set, addr);
+			builder_link_node(builder, set, addr);
 			ndone++;
 			addr = next;
 		}
@@ -295,13 +288,11 @@ builder_write(Builder *builder)
 {
 	EntrySet   *set = builder_entries(builder);
 
-	if (set == NULL)
-		return;
 	graph_connect(builder->arena, set);
 	graph_flush(builder->index, builder->arena, set);
 }
 
-/* The work of this process in its phase. */
+/* The work of this process in its phase; without rows there is none. */
 static void
 builder_work(Builder *builder)
 {
@@ -310,7 +301,10 @@ builder_work(Builder *builder)
 									 PROGRESS_PHASE(builder->phase));
 	if (builder->phase == BUILD_PREPARE && builder->leader)
 		builder_prepare(builder);
-	else if (builder->phase == BUILD_SCATTER)
+	if (builder->phase <= BUILD_PREPARE || builder->shared->nloaded == 0)
+		return;
+	builder_begin_link(builder);
+	if (builder->phase == BUILD_SCATTER)
 		builder_scatter(builder);
 	else if (builder->phase == BUILD_LINK)
 		builder_link(builder);

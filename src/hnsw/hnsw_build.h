@@ -11,6 +11,7 @@
 
 #include "hnsw/hnsw.h"
 #include "hnsw/hnsw_arena.h"
+#include "hnsw/hnsw_link.h"
 
 /*
  * Phases of the build's barrier.  All processes pass all of them; where the
@@ -60,6 +61,7 @@ typedef struct Builder
 	BuildPhase	phase;
 	VectorCoder *coder;			/* from the first row on */
 	FilterEncoder *filters;
+	Linker	   *linker;			/* from the first node linked on */
 	float	   *rotated;		/* the node being linked */
 	Inserter   *inserter;		/* in BUILD_INSERT */
 	double		ntuples;

@@ -10,7 +10,6 @@
 #include "miscadmin.h"
 
 #include "hnsw/hnsw_build.h"
-#include "hnsw/hnsw_link.h"
 #include "vector/mips.h"
 
 /* The same rows in the same order give the same entry set. */

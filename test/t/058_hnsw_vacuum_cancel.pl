@@ -18,7 +18,7 @@ $node->safe_psql('postgres', q{
 	DELETE FROM items WHERE id % 10 > 0});
 
 my $stats = q{SELECT tombstones > 0, free_slots FROM recsys.index_stats('items_v')};
-my ($left, $free) = split /\|/, $node->safe_psql('postgres', $stats);
+my (undef, $free) = split /\|/, $node->safe_psql('postgres', $stats);
 my %stages;
 
 # A VACUUM that is cancelled after so many milliseconds, unless it is done before:
