@@ -527,9 +527,10 @@ entry_plan(const EntrySet *set, const NodeLayout *layout, Metric metric,
 
 /*
  * Let a new node take its place in the entry set, if it has one.  The node
- * must have been written.  *meta is brought up to date.
+ * must have been written.  *meta is brought up to date.  Returns whether it has
+ * been added to the set, which then has grown.
  */
-void
+bool
 entry_offer(Relation index, HnswMeta *meta, PageWal wal, NodeAddr addr,
 			const OwnVector *own)
 {
@@ -537,13 +538,14 @@ entry_offer(Relation index, HnswMeta *meta, PageWal wal, NodeAddr addr,
 	EntrySet   *one;
 	EntryPlan	plan;
 	EntryMetaChange change = {0, InvalidBlockNumber, -1, -1.0f};
+	bool		added = false;
 
 	node_layout_init(&layout, meta->dim, meta->nfilters);
 	plan = entry_plan(entry_set_cached(index, meta), &layout,
 					  (Metric) meta->metric, own);
 	if (!plan.add_top && !plan.add_cell &&
 		plan.replace_top < 0 && plan.replace_cell < 0)
-		return;
+		return false;
 	one = entry_set_read(index, meta);
 	if (plan.replace_top >= 0)
 		entry_fill(one, plan.replace_top, ENTRY_TOP, addr, own);
@@ -566,11 +568,92 @@ entry_offer(Relation index, HnswMeta *meta, PageWal wal, NodeAddr addr,
 		one = entry_set_read(index, meta);
 		entry_fill(one, i, kind, addr, own);
 		entry_write(index, meta, wal, one, i, true);
+		added = true;
 	}
 	pfree(one);
 	change.radius2 = plan.radius2;
 	hnsw_meta_update(index, wal, meta, meta_raise_version, &change);
+	return added;
 }
+
+/* ----- entries whose node is dead ----- */
+
+static bool
+node_is_alive(GraphStore *store, NodeAddr addr)
+{
+	bool		alive = store->ops->read(store, addr)->kind == SLOT_NODE;
+
+	store->ops->read_end(store);
+	return alive;
+}
+
+/*
+ * Put a node into the place of the entry of another; false where that has lost
+ * it meanwhile.  No entry goes to a slot before VACUUM has rewritten the set, so
+ * the address tells whether the entry is still the same.
+ */
+static bool
+entry_displace(PageStore *store, const HnswMeta *meta, NodeAddr old,
+			   NodeAddr addr, const OwnVector *own)
+{
+	EntrySet   *set = entry_set_read(store->index, meta);
+	bool		done = false;
+
+	for (int i = 0; !done && i < set->n; i++)
+	{
+		Buffer		buffer;
+		PageEdit	edit;
+		Page		page;
+		Entry	   *slot;
+
+		if (set->entries[i].addr != old || set->entries[i].kind == ENTRY_NONE)
+			continue;
+		entry_fill(set, i, set->entries[i].kind, addr, own);
+		buffer = entry_page_lock(store->index, meta, set->padded_dim, i,
+								 BUFFER_LOCK_EXCLUSIVE);
+		page = page_edit_begin(&edit, store->index, buffer, store->wal);
+		slot = entry_on_page(page, set->padded_dim, i);
+		done = slot->addr == old && slot->kind == set->entries[i].kind;
+		if (done)
+			entry_store(set, i, slot);
+		page_edit_end(&edit, done);
+		UnlockReleaseBuffer(buffer);
+	}
+	pfree(set);
+	return done;
+}
+
+/*
+ * Let a new node to which no edge leads take the place of an entry whose node is
+ * dead.  It has found no live neighbour, since VACUUM, which may have been
+ * interrupted, has not got to the tombstones that searches meet; so the entries
+ * nearest to it are among these.  *meta is brought up to date.
+ */
+void
+entry_replace_dead(PageStore *store, HnswMeta *meta, NodeAddr addr,
+				   const OwnVector *own)
+{
+	const EntrySet *set = entry_set_cached(store->index, meta);
+	EntryMetaChange change = {0, InvalidBlockNumber, -1, -1.0f};
+	EntryPoint	points[LINK_ENTRY_POINTS];
+	float		ips[ENTRY_MAX];
+	float		norm2 = own->norm * own->norm;
+	EntryQuery	query = {ips, norm2, mips_coordinate(norm2, meta->radius2)};
+	int			npoints;
+
+	entry_score_own(set, own, ips);
+	npoints = entry_choose(set, MEASURE_L2, &query, points, LINK_ENTRY_POINTS);
+	for (int i = 0; i < npoints; i++)
+		if (!node_is_alive(&store->base, points[i].addr) &&
+			entry_displace(store, meta, points[i].addr, addr, own))
+		{
+			hnsw_meta_update(store->index, store->wal, meta,
+							 meta_raise_version, &change);
+			return;
+		}
+}
+
+/* ----- the whole set ----- */
 
 /* Number of entries and pages that a whole set takes. */
 static bool

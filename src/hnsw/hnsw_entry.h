@@ -99,8 +99,10 @@ extern int	entry_choose(const EntrySet *set, Measure measure,
 						 const EntryQuery *query, EntryPoint *points,
 						 int max);
 
-extern void entry_offer(Relation index, HnswMeta *meta, PageWal wal,
+extern bool entry_offer(Relation index, HnswMeta *meta, PageWal wal,
 						NodeAddr addr, const OwnVector *own);
+extern void entry_replace_dead(PageStore *store, HnswMeta *meta, NodeAddr addr,
+							   const OwnVector *own);
 extern BlockNumber entry_set_reserve(Relation index, HnswMeta *meta,
 									 PageWal wal, const EntrySet *set);
 extern void entry_set_write(Relation index, HnswMeta *meta, PageWal wal,

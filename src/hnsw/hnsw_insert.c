@@ -136,8 +136,10 @@ inserter_add_row(Inserter *inserter, const NodeRow *row)
 		node_add_row(&inserter->store.base, addr, &coder->own, row))
 		return addr;
 	addr = linker_link(inserter->linker, &coder->own, INVALID_NODE_ADDR, row);
-	entry_offer(inserter->index, &inserter->meta, inserter->wal, addr,
-				&coder->own);
+	if (!entry_offer(inserter->index, &inserter->meta, inserter->wal, addr,
+					 &coder->own) &&
+		!linker_is_linked(inserter->linker))
+		entry_replace_dead(&inserter->store, &inserter->meta, addr, &coder->own);
 	return addr;
 }
 

@@ -79,6 +79,7 @@ struct Linker
 	int			nchosen[MAX_EDGE_LISTS];
 	int			ndiverse[MAX_EDGE_LISTS];	/* of these, the first */
 	uint32		chosen[MAX_EDGE_LISTS][NODE_DEGREE];	/* nodes */
+	bool		linked;			/* an edge leads to the node linked last */
 };
 
 static const EdgeList ip_lists[] = {
@@ -778,7 +779,14 @@ linker_link(Linker *linker, const OwnVector *own, NodeAddr self,
 		for (int i = 0; nback == 0 && i < linker->nchosen[k]; i++)
 			nback += linker_link_back(linker, linker->chosen[k][i],
 									  &linker->lists[k], child, true);
+	linker->linked = nback > 0;
 	return self;
+}
+
+bool
+linker_is_linked(const Linker *linker)
+{
+	return linker->linked;
 }
 
 /* ----- repair ----- */

@@ -45,6 +45,9 @@ extern void linker_chosen(const Linker *linker, NodeAddr addrs[NODE_DEGREE]);
 extern NodeAddr linker_link(Linker *linker, const OwnVector *own,
 							NodeAddr self, const NodeRow *row);
 
+/* Whether an edge leads to the node that was linked last. */
+extern bool linker_is_linked(const Linker *linker);
+
 /* A node and its edges, as they were when it was read. */
 typedef struct NodeEdges
 {

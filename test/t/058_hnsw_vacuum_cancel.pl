@@ -45,5 +45,29 @@ ok($stages{repair} && $stages{free}, 'cancelled while it repaired and while it f
 check_whole($node, 'items', 'items_v', 'the VACUUM that was not cancelled');
 like($node->safe_psql('postgres', $stats), qr/^f/, 'it left no tombstone');
 
+# All nodes are dead, and fill most of the entry set: those that come then have no
+# neighbour but one another, and become entries.
+for my $class ('l2', 'ip')
+{
+	$node->safe_psql('postgres', qq{
+		DROP TABLE IF EXISTS gone;
+		CREATE TABLE gone (id int PRIMARY KEY, v vector(24));
+		CREATE INDEX gone_v ON gone USING recsys_hnsw (v vector_${class}_ops);
+		INSERT INTO gone SELECT i, noise(i, 24) FROM generate_series(1, 950) i;
+		DELETE FROM gone});
+	my $tombstones = 'f';
+	for (my $ms = 100; $tombstones eq 'f'; $ms += 50)
+	{
+		BAIL_OUT('no VACUUM was cancelled while it repaired') if vacuum('gone', $ms);
+		$tombstones = $node->safe_psql('postgres',
+			q{SELECT tombstones = 950 FROM recsys.index_stats('gone_v')});
+	}
+	$node->safe_psql('postgres',
+		'INSERT INTO gone SELECT i, noise(i, 24) FROM generate_series(1001, 1700) i');
+	check_passes($node, 'gone_v', "$class: rows inserted where all others were dead");
+	cmp_ok($node->safe_psql('postgres', q{SELECT unreachable FROM recsys.index_stats('gone_v')}),
+		'<', 10, "$class: they can be reached");
+}
+
 $node->stop;
 done_testing();
