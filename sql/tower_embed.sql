@@ -156,6 +156,7 @@ SELECT recsys.embed('w', r) FROM (SELECT '{{1,2},{3,4}}'::int[] AS i, '{}'::real
 SELECT recsys.embed('w', r) FROM (SELECT '[5:6]={0,2}'::int[] AS i, '{1,2}'::real[] AS w) r;
 SELECT recsys.embed('w', r) FROM (SELECT '{1,NULL}'::int[] AS i, '{1,1}'::real[] AS w) r;
 SELECT recsys.embed('w', r) FROM (SELECT '{1}'::int[] AS i, '{NaN}'::real[] AS w) r;
+SELECT recsys.embed('w', r) FROM (SELECT '{1}'::int[] AS i, array_fill(true, '{67108864}') AS w) r;
 -- names and types that do not fit
 SELECT recsys.embed('all', ROW(1, 2));
 SELECT recsys.embed('w', r) FROM (SELECT '{1}'::int[] AS i) r;

@@ -20,11 +20,15 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
 #include "base/compat.h"
 #include "tower/features.h"
 #include "vector/vector.h"
+
+/* Elements that a list may have: as many texts as one piece of memory holds. */
+#define MAX_LIST_ELEMENTS ((int) (MaxAllocSize / sizeof(TextRef)))
 
 /* What a feature accepts, of a column or of an array's elements. */
 enum
@@ -143,6 +147,17 @@ feature_missing(const Feature *feature)
 			 errhint("A feature that is not known is given as NULL, if it has a default.")));
 }
 
+static void
+list_check_length(const Feature *feature, int n)
+{
+	if (n > MAX_LIST_ELEMENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("feature \"%s\" has %d elements, the limit is %d",
+						feature->name, n, MAX_LIST_ELEMENTS),
+				 errhint("Give fewer elements, for instance the latest.")));
+}
+
 /* Make room for n elements. */
 static void
 value_begin(const Feature *feature, Value *value, int n)
@@ -160,6 +175,7 @@ value_begin(const Feature *feature, Value *value, int n)
 							feature->name, feature->dim, n)));
 		return;
 	}
+	list_check_length(feature, n);
 	if (kind == WIRE_INT)
 		value->ints = n == 1 ? &value->one.integer :
 			palloc(mul_size(sizeof(int64), n));
@@ -499,6 +515,8 @@ column_read_array(const ColumnBinding *column, Datum datum, Value *value,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("feature \"%s\" is an array of %d dimensions, not of one",
 						column->feature->name, ARR_NDIM(array))));
+	list_check_length(column->feature,
+					  ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)));
 	deconstruct_array(array, type->type, type->length, type->by_value,
 					  type->align, &datums, &nulls, &n);
 	value_begin(column->feature, value, n);
