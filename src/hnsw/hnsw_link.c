@@ -373,18 +373,20 @@ linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
 					NodeAddr self, const bool wanted[MAX_EDGE_LISTS])
 {
 	EntryPoint	points[MAX_EDGE_LISTS][LINK_ENTRY_POINTS];
-	int			npoints[MAX_EDGE_LISTS] = {0};
+	int			npoints[MAX_EDGE_LISTS];
+	int			nlists = linker->nlists;
 	float		ips[ENTRY_MAX];
 	EntryQuery	query = {
 		ips, own->norm * own->norm,
 		mips_coordinate(own->norm * own->norm, linker->store->radius2)
 	};
 
+	Assert(nlists <= MAX_EDGE_LISTS);
 	entry_score_own(set, own, ips);
-	for (int k = 0; k < linker->nlists; k++)
+	for (int k = 0; k < nlists; k++)
 		npoints[k] = entry_choose(set, linker->lists[k].measure, &query,
 								  points[k], LINK_ENTRY_POINTS);
-	for (int k = 0; k < linker->nlists; k++)
+	for (int k = 0; k < nlists; k++)
 	{
 		uint32		nbefore = Min(linker->nnodes, LINK_ENTRY_POINTS);
 
