@@ -114,13 +114,20 @@ CREATE FUNCTION pg_temp.large(n integer) RETURNS bytea LANGUAGE sql AS $$
 $$;
 SELECT recsys.import_model('large', pg_temp.large(2100));
 SELECT part, length(data) < 1048576 AS short FROM recsys.model_part ORDER BY part;
--- a damaged store says so
+-- of which the rows of a table are read when they are asked for; a damaged store
+-- says so then, and once it is mended the rows are there
 BEGIN;
 DELETE FROM recsys.model_part WHERE part = 1;
+SELECT subvector(recsys.embed('large', '{"x": 0}'::jsonb), 1, 3);
+SAVEPOINT s;
 \set VERBOSITY terse
-SELECT recsys.embed('large', '{"x": 0}'::jsonb) IS NULL;
+SELECT recsys.embed('large', '{"x": 1500}'::jsonb) IS NULL;
+ROLLBACK TO s;
+-- one that is not finite, behind import_model's back
+INSERT INTO recsys.model_part SELECT file, 1, decode(repeat('ff', 1048576), 'hex') FROM recsys.model_part WHERE part = 0;
+SELECT recsys.embed('large', '{"x": 1500}'::jsonb) IS NULL;
 \set VERBOSITY default
 ROLLBACK;
-SELECT x, subvector(recsys.embed('large', r), 1, 3) FROM (VALUES (0), (1023), (1024), (2099)) r (x);
+SELECT x, subvector(recsys.embed('large', r), 1, 3) FROM (VALUES (0), (1022), (1023), (1024), (1500), (2099)) r (x);
 SELECT recsys.embed('large', '{"x": 2100}'::jsonb);
 SELECT recsys.drop_model('large');

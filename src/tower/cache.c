@@ -221,7 +221,7 @@ tower_choose(const JsonTree *all, const Resolution *resolution)
  * so that an error leaves nothing, and moved when it is whole.
  */
 static CachedTower *
-tower_load(const Resolution *resolution, Snapshot snapshot)
+tower_load(const Resolution *resolution)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
 												  "recsys model file",
@@ -230,20 +230,19 @@ tower_load(const Resolution *resolution, Snapshot snapshot)
 												  "recsys tower",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	PartSource	source;
+	PartSource *source = MemoryContextAlloc(context, sizeof(PartSource));
 	TensorFile *file;
 	const JsonField *chosen;
 	CachedTower *cached;
 
-	part_source_open(&source, &resolution->version, snapshot);
-	file = safetensors_open(&source.base);
+	part_source_init(source, &resolution->version);
+	file = safetensors_open(&source->base);
 	chosen = tower_choose(spec_towers(file), resolution);
 	MemoryContextSwitchTo(context);
 	cached = palloc0(sizeof(CachedTower));
 	cached->tower = spec_build(file, chosen);
 	batch_init(&cached->row, cached->tower, 1);
 	MemoryContextSwitchTo(caller);
-	part_source_close(&source);
 	MemoryContextDelete(scratch);
 
 	cached->table = resolution->table;
@@ -302,7 +301,7 @@ cache_get(const char *ref, Size length)
 	if (resolution->tower == NULL)
 		resolution->tower = tower_find(resolution);
 	if (resolution->tower == NULL)
-		resolution->tower = tower_load(resolution, snapshot);
+		resolution->tower = tower_load(resolution);
 	cached = resolution->tower;
 	dlist_move_head(&towers, &cached->node);
 	towers_make_room(cached);

@@ -476,7 +476,7 @@ buckets_build(NodeBuild *build)
 
 typedef struct Table
 {
-	float	   *rows;
+	TensorRows *rows;
 	int			width;
 	int64		padding;		/* of a bag: left out; -1: none */
 	int			max_length;		/* of a bag; -1: none */
@@ -505,7 +505,7 @@ table_read(NodeBuild *build, bool list)
 				   tensor->name, tensor->dims[0], in->name, in->size - 1);
 	build_output_vector(build, tensor->dims[1]);
 	table->width = tensor->dims[1];
-	table->rows = tensor_floats(build->file, tensor);
+	table->rows = tensor_rows(build->file, tensor);
 	build->node->params = table;
 	return table;
 }
@@ -526,7 +526,7 @@ embedding_run(const TowerNode *node, Batch *batch)
 		int64		index = batch_value(batch, node->inputs[0], row)->ints[0];
 
 		memcpy(batch_vector(batch, node->output, row),
-			   table->rows + index * table->width,
+			   tensor_row(table->rows, index),
 			   sizeof(float) * table->width);
 	}
 }
@@ -574,11 +574,12 @@ bag_reduce(const Table *table, const Value *indexes, const Value *weights,
 	memset(y, 0, sizeof(float) * table->width);
 	for (int i = first; i < first + n; i++)
 	{
-		const float *x = table->rows + indexes->ints[i] * table->width;
 		float		w = weights ? (float) weights->floats[i] : 1.0f;
+		const float *x;
 
 		if (indexes->ints[i] == table->padding)
 			continue;
+		x = tensor_row(table->rows, indexes->ints[i]);
 		for (int d = 0; d < table->width; d++)
 			y[d] += w * x[d];
 		sum += weights ? weights->floats[i] : 1.0;

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -483,41 +484,43 @@ store_insert_version(const VersionRow *row, const char *towers,
 
 /* Files */
 
+/* Read n bytes of a part, from within on. */
 static void
-part_load(PartSource *source, int64 number)
+part_read_within(const PartSource *source, Relation parts, int64 number,
+				 Size within, char *bytes, Size n)
 {
-	int64		want = Min(PART_BYTES,
+	int64		size = Min(PART_BYTES,
 						   (int64) source->base.size - number * PART_BYTES);
 	SysScanDesc scan;
 	ScanKeyData keys[2];
 	HeapTuple	tuple;
-	bool		isnull;
-	Datum		datum;
+	Datum		data = (Datum) 0;
+	bool		isnull = true;
 
 	ScanKeyInit(&keys[0], PART_FILE, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(source->file));
 	ScanKeyInit(&keys[1], PART_PART, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(number));
-	scan = systable_beginscan(source->parts, store_relation("model_part_pkey"),
-							  true, source->snapshot, 2, keys);
+	scan = systable_beginscan(parts, store_relation("model_part_pkey"), true,
+							  GetActiveSnapshot(), 2, keys);
 	tuple = systable_getnext(scan);
-	if (source->part)
-		pfree(source->part);
-	source->part = NULL;
 	if (HeapTupleIsValid(tuple))
-	{
-		datum = heap_getattr(tuple, PART_DATA,
-							 RelationGetDescr(source->parts), &isnull);
-		source->part = DatumGetByteaPCopy(datum);
-	}
-	if (source->part == NULL || VARSIZE_ANY_EXHDR(source->part) != want)
+		data = heap_getattr(tuple, PART_DATA, RelationGetDescr(parts),
+							&isnull);
+	if (isnull || toast_raw_datum_size(data) - VARHDRSZ != size)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("part " INT64_FORMAT " of a stored model file is missing or has a wrong size",
 						number),
 				 errdetail("The file is " INT64_FORMAT " in recsys.model_part.",
 						   source->file)));
-	source->number = number;
+	else
+	{
+		bytea	   *slice = DatumGetByteaPSlice(data, within, n);
+
+		memcpy(bytes, VARDATA_ANY(slice), n);
+		pfree(slice);
+	}
 	systable_endscan(scan);
 }
 
@@ -525,38 +528,32 @@ static void
 part_read(ByteSource *base, uint64 offset, void *bytes, Size length)
 {
 	PartSource *source = (PartSource *) base;
+	Relation	parts = table_open(store_relation("model_part"),
+								   AccessShareLock);
 	char	   *to = bytes;
 
 	while (length > 0)
 	{
-		int64		number = offset / PART_BYTES;
 		Size		within = offset % PART_BYTES;
 		Size		n = Min(length, PART_BYTES - within);
 
-		if (number != source->number)
-			part_load(source, number);
-		memcpy(to, VARDATA_ANY(source->part) + within, n);
+		part_read_within(source, parts, offset / PART_BYTES, within, to, n);
 		to += n;
 		offset += n;
 		length -= n;
 	}
+	table_close(parts, AccessShareLock);
 }
 
-/* Open a version's file for reading; parts are read as they are asked for. */
+/*
+ * A version's file, for reading.  Each read finds its bytes by the active
+ * snapshot, which must see the version.
+ */
 void
-part_source_open(PartSource *source, const VersionRow *row, Snapshot snapshot)
+part_source_init(PartSource *source, const VersionRow *row)
 {
-	memset(source, 0, sizeof(*source));
 	source->base.size = row->bytes;
+	source->base.lasts = true;
 	source->base.read = part_read;
-	source->parts = table_open(store_relation("model_part"), AccessShareLock);
-	source->snapshot = snapshot;
 	source->file = row->file;
-	source->number = -1;
-}
-
-void
-part_source_close(PartSource *source)
-{
-	table_close(source->parts, AccessShareLock);
 }

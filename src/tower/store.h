@@ -55,11 +55,7 @@ typedef struct ModelRef
 typedef struct PartSource
 {
 	ByteSource	base;
-	Relation	parts;
-	Snapshot	snapshot;
 	int64		file;
-	int64		number;			/* of the part at hand, or -1 */
-	bytea	   *part;
 } PartSource;
 
 extern void model_ref_parse(ModelRef *ref, const char *text, Size length);
@@ -83,8 +79,6 @@ extern void store_insert_version(const VersionRow *row, const char *towers,
 extern void store_delete_version(const VersionRow *row);
 extern int64 store_next_id(void);
 
-extern void part_source_open(PartSource *source, const VersionRow *row,
-							 Snapshot snapshot);
-extern void part_source_close(PartSource *source);
+extern void part_source_init(PartSource *source, const VersionRow *row);
 
 #endif							/* RECSYS_STORE_H */

@@ -310,9 +310,8 @@ recsys_verify_model(PG_FUNCTION_ARGS)
 	store_get_model(ref.model, snapshot, &model);
 	model_check_use(&model);
 	store_get_version(&model, ref.version, snapshot, &version);
-	part_source_open(&source, &version, snapshot);
+	part_source_init(&source, &version);
 	file = safetensors_open(&source.base);
-	part_source_close(&source);
 	if (file->golden == NULL)
 		PG_RETURN_NULL();
 	golden = golden_parse(file->golden, spec_towers(file));

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 
 use IPC::Run;
-use LifeCycle qw(tower session ask);
+use LifeCycle qw(tower embedding_tower session ask);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -79,6 +79,18 @@ ask($a, "SELECT recsys.drop_model('m')");
 like(ask($b, 'EXECUTE e'), qr/model "m" does not exist/, 'dropped');
 is(ask($a, "SELECT recsys.import_model('m', @{[tower(7)]})"), '1', 'the name is free');
 is(ask($b, 'EXECUTE e'), '[14]', 'another model');
+
+# --- rows of a table that are read when they are asked for: a snapshot that has
+# the model reads them after it was dropped
+ask($a, "SELECT recsys.import_model('rows', @{[embedding_tower(500, 64)]})");
+my $row = sub { "SELECT subvector(recsys.embed('rows', '{\"x\": $_[0]}'::jsonb), 64, 1)" };
+ask($b, 'BEGIN ISOLATION LEVEL REPEATABLE READ');
+is(ask($b, $row->(1)), '[1]', 'a row of a table');
+ask($a, "SELECT recsys.drop_model('rows')");
+ask($a, 'VACUUM recsys.model_part');
+is(ask($b, $row->(499)), '[499]', 'another one, of a model that was dropped meanwhile');
+ask($b, 'COMMIT');
+like(ask($b, $row->(1)), qr/model "rows" does not exist/, 'and is gone then');
 
 # --- privileges follow at once
 ask($a, 'CREATE ROLE guest LOGIN');

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(tower create_roles create_database answers insert_more is_whole
+our @EXPORT = qw(tower embedding_tower create_roles create_database answers insert_more is_whole
   session ask);
 
 # The file of a tower that answers x * weight, as an SQL literal; of a bundle of
@@ -28,6 +28,20 @@ sub tower
 	my $header = qq({"__metadata__": {"recsys.spec": "$spec"}, )
 	  . '"w": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}';
 	return "'\\x" . unpack('H*', pack('Q< a* f<', length $header, $header, $weight)) . "'";
+}
+
+# The bytes of a tower that looks feature x up in a table: row x has width times x.
+sub embedding_tower
+{
+	my ($rows, $width) = @_;
+	my $spec = '{\"format\": 1, \"towers\": {\"\": {\"features\": [{\"name\": \"x\", \"type\": \"int\"}], '
+	  . '\"output\": \"y\", \"nodes\": [{\"op\": \"identity\", \"inputs\": [\"x\"], \"output\": \"i\", '
+	  . "\\\"size\\\": $rows, " . '\"offset\": 0, \"oov_index\": null, \"padding_index\": null}, '
+	  . '{\"op\": \"embedding\", \"inputs\": [\"i\"], \"output\": \"y\", \"tensors\": {\"table\": \"t\"}}]}}}';
+	my $header = qq({"__metadata__": {"recsys.spec": "$spec"}, "t": {"dtype": "F32", )
+	  . qq("shape": [$rows, $width], "data_offsets": [0, @{[4 * $rows * $width]}]}});
+	my $floats = join('', map { pack('f<', $_) x $width } 0 .. $rows - 1);
+	return "'\\x" . unpack('H*', pack('Q< a* a*', length $header, $header, $floats)) . "'";
 }
 
 # A session that stays; ask() runs a statement in it and returns its output.
