@@ -21,7 +21,8 @@ OBJS += src/vector/vector_io.o src/vector/vector_ops.o \
 OBJS += src/tower/jsontree.o src/tower/safetensors.o src/tower/ops.o \
 	src/tower/ops_lookup.o src/tower/ops_scalar.o src/tower/ops_dense.o \
 	src/tower/features.o src/tower/spec.o src/tower/forward.o \
-	src/tower/store.o src/tower/cache.o src/tower/tower_sql.o
+	src/tower/store.o src/tower/cache.o src/tower/embed_sql.o \
+	src/tower/tower_sql.o
 OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
 	src/index/index_access.o src/index/index_method.o src/index/recall.o \
 	src/index/found_rows.o src/index/rotator.o src/index/class_validate.o \
@@ -95,6 +96,9 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(HDRS)
+
+# Loops over vectors of floats; what the server does with its own such files.
+src/tower/ops_lookup.o src/tower/ops_dense.o: CFLAGS += $(CFLAGS_UNROLL_LOOPS) $(CFLAGS_VECTORIZE)
 
 # Compiles without linking: for the opinion of a second compiler.
 .PHONY: objs

@@ -85,6 +85,14 @@ CREATE FUNCTION recsys.embed(model text, features jsonb) RETURNS @extschema@.vec
 	AS 'MODULE_PATHNAME', 'recsys_embed_jsonb' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000;
 COMMENT ON FUNCTION recsys.embed(text, jsonb) IS 'run a tower on the fields of a JSON object';
 
+CREATE FUNCTION recsys.embed_batch(model text, features record) RETURNS @extschema@.vector
+	AS 'MODULE_PATHNAME', 'recsys_embed_batch_record' LANGUAGE C WINDOW STABLE STRICT PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION recsys.embed_batch(text, record) IS 'run a tower on the columns of the rows of a window, many at a time';
+
+CREATE FUNCTION recsys.embed_batch(model text, features jsonb) RETURNS @extschema@.vector
+	AS 'MODULE_PATHNAME', 'recsys_embed_batch_jsonb' LANGUAGE C WINDOW STABLE STRICT PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION recsys.embed_batch(text, jsonb) IS 'run a tower on JSON objects of the rows of a window, many at a time';
+
 -- Sessions learn of rows that were not written by these functions, but by a
 -- restore or by logical replication.
 CREATE FUNCTION recsys.model_changed() RETURNS trigger

@@ -16,6 +16,14 @@
 #include "tower/forward.h"
 #include "tower/ops.h"
 
+/* How many rows of a tower should run together: FORWARD_MAX_ROWS, or some MB. */
+int
+batch_max_rows(const Tower *tower)
+{
+	return Max(1, Min((Size) FORWARD_MAX_ROWS,
+					  1000000 / Max(tower->arena, 1)));
+}
+
 /* Room for a batch of rows, in the current memory context. */
 void
 batch_init(Batch *batch, const Tower *tower, int rows)
@@ -25,10 +33,21 @@ batch_init(Batch *batch, const Tower *tower, int rows)
 
 	batch->tower = tower;
 	batch->rows = rows;
+	batch->at = -1;
 	batch->values = palloc_extended(mul_size(sizeof(Value), values),
 									MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	batch->arena = palloc_extended(mul_size(sizeof(float), floats),
 								   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+}
+
+/* Use a batch for some rows, at most as many as it was made for. */
+void
+batch_set_rows(Batch *batch, int rows)
+{
+	if (batch->rows == rows)
+		return;
+	batch->rows = rows;
+	memset(batch->values, 0, sizeof(Value) * batch->tower->nwires * rows);
 }
 
 /*
@@ -45,15 +64,18 @@ forward_run(Batch *batch)
 	for (int i = 0; i < tower->nnodes; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		batch->at = -1;
 		tower->nodes[i].op->run(&tower->nodes[i], batch);
 	}
 	for (Size i = 0; i < (Size) tower->width * batch->rows; i++)
 	{
-		if (!isfinite(output[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("element %d of the output of tower \"%s\" is NaN or infinite",
-							(int) (i % tower->width), tower->name)));
+		if (isfinite(output[i]))
+			continue;
+		batch->at = i / tower->width;
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("element %d of the output of tower \"%s\" is NaN or infinite",
+						(int) (i % tower->width), tower->name)));
 	}
 }
 
@@ -160,8 +182,7 @@ golden_check(const Tower *tower, const JsonTree *rows, bool enforce)
 												  "recsys golden rows",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	int			step = Max(1, Min((Size) FORWARD_MAX_ROWS,
-								  1000000 / Max(tower->arena, 1)));
+	int			step = batch_max_rows(tower);
 	double		error = 0.0;
 
 	if (rows->kind != JSONTREE_ARRAY)

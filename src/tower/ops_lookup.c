@@ -112,6 +112,7 @@ lookup_run(const TowerNode *node, Batch *batch)
 		double		number;
 		Value		whole;
 
+		batch->at = row;
 		/* a bucketised integer */
 		if (lookup->kind == WIRE_FLOAT &&
 			batch->tower->wires[node->inputs[0]].kind == WIRE_INT)
@@ -555,6 +556,17 @@ bag_build(NodeBuild *build)
 		table->keep_last = build_choice(build, "keep", keeps) == 1;
 }
 
+/* Rows of a bag that are on their way while one is added. */
+#define PREFETCH_ROWS 8
+
+/* y += w x, of n elements */
+static inline void
+add_scaled(float *restrict y, const float *restrict x, float w, int n)
+{
+	for (int d = 0; d < n; d++)
+		y[d] += w * x[d];
+}
+
 /* One bag: y = the reduction of the rows of indexes; weights may be NULL. */
 static void
 bag_reduce(const Table *table, const Value *indexes, const Value *weights,
@@ -577,11 +589,12 @@ bag_reduce(const Table *table, const Value *indexes, const Value *weights,
 		float		w = weights ? (float) weights->floats[i] : 1.0f;
 		const float *x;
 
+		if (i + PREFETCH_ROWS < first + n)
+			tensor_row_prefetch(table->rows, indexes->ints[i + PREFETCH_ROWS]);
 		if (indexes->ints[i] == table->padding)
 			continue;
 		x = tensor_row(table->rows, indexes->ints[i]);
-		for (int d = 0; d < table->width; d++)
-			y[d] += w * x[d];
+		add_scaled(y, x, w, table->width);
 		sum += weights ? weights->floats[i] : 1.0;
 		square += weights ? weights->floats[i] * weights->floats[i] : 1.0;
 		if (i % 1024 == 0)
@@ -602,6 +615,7 @@ bag_run(const TowerNode *node, Batch *batch)
 		const Value *weights = node->ninputs == 1 ? NULL :
 		batch_value(batch, node->inputs[1], row);
 
+		batch->at = row;
 		if (node->ninputs > 1 && weights->n != indexes->n)
 			node_fault(node, "there are %d indexes and %d weights",
 					   indexes->n, weights->n);

@@ -45,6 +45,7 @@ scalar_run(const TowerNode *node, Batch *batch, ScalarFn function)
 
 	for (int row = 0; row < batch->rows; row++)
 	{
+		batch->at = row;
 		if (out->kind == WIRE_VECTOR)
 		{
 			const float *x = batch_vector(batch, node->inputs[0], row);

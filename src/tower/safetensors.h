@@ -90,4 +90,14 @@ tensor_row(TensorRows *rows, int64 i)
 	return rows->floats + i * rows->tensor.dims[1];
 }
 
+/* Let the first kB of row i be on its way before it is wanted. */
+static inline void
+tensor_row_prefetch(const TensorRows *rows, int64 i)
+{
+	const char *row = (const char *) (rows->floats + i * rows->tensor.dims[1]);
+
+	for (Size byte = 0; byte < Min(rows->tensor.dims[1] * sizeof(float), 1024); byte += 64)
+		__builtin_prefetch(row + byte);
+}
+
 #endif							/* RECSYS_SAFETENSORS_H */

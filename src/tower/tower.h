@@ -116,6 +116,7 @@ typedef struct Batch
 {
 	const Tower *tower;
 	int			rows;
+	int			at;				/* the row at work, for errors; -1: all */
 	Value	   *values;			/* [wire][row] */
 	float	   *arena;			/* for each vector wire, [row][width] */
 } Batch;

@@ -1,39 +1,24 @@
 /*
  * tower_sql.c
- *		The SQL functions of schema recsys that work on models.
+ *		The SQL functions of schema recsys that work on models, but for those
+ *		that run them on rows (embed_sql.c).
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "tower/cache.h"
-#include "tower/features.h"
 #include "tower/forward.h"
 #include "tower/store.h"
-#include "vector/vector.h"
 
-/* What one call site of embed(text, record) keeps between rows. */
-typedef struct EmbedState
-{
-	MemoryContext context;		/* of the binding */
-	RecordBinding *binding;
-	uint64		serial;			/* of the tower that it binds */
-	uint64		row_type;		/* and the row type's identifier */
-} EmbedState;
-
-PG_FUNCTION_INFO_V1(recsys_embed_record);
-PG_FUNCTION_INFO_V1(recsys_embed_jsonb);
 PG_FUNCTION_INFO_V1(recsys_import_model);
 PG_FUNCTION_INFO_V1(recsys_drop_model);
 PG_FUNCTION_INFO_V1(recsys_set_active);
@@ -43,86 +28,6 @@ PG_FUNCTION_INFO_V1(recsys_revoke_model);
 PG_FUNCTION_INFO_V1(recsys_set_model_owner);
 PG_FUNCTION_INFO_V1(recsys_has_model_privilege);
 PG_FUNCTION_INFO_V1(recsys_model_changed);
-
-/* embed */
-
-static CachedTower *
-tower_argument(text *ref)
-{
-	return cache_get(VARDATA_ANY(ref), VARSIZE_ANY_EXHDR(ref));
-}
-
-/* Run the tower over the features of its one row. */
-static Vector *
-embed_row(CachedTower *cached)
-{
-	Vector	   *result;
-
-	forward_run(&cached->row);
-	result = vector_new(cached->tower->width);
-	memcpy(result->x, batch_vector(&cached->row, cached->tower->output, 0),
-		   sizeof(float) * cached->tower->width);
-	return result;
-}
-
-/* Bind the record's type to the tower, or find it bound. */
-static RecordBinding *
-embed_bind(FunctionCallInfo fcinfo, const CachedTower *cached,
-		   HeapTupleHeader record)
-{
-	EmbedState *state = fcinfo->flinfo->fn_extra;
-	Oid			type = HeapTupleHeaderGetTypeId(record);
-	int32		typmod = HeapTupleHeaderGetTypMod(record);
-	uint64		row_type = assign_record_type_identifier(type, typmod);
-	MemoryContext caller;
-
-	if (state == NULL)
-	{
-		state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
-									   sizeof(EmbedState));
-		state->context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt,
-											   "recsys record binding",
-											   ALLOCSET_SMALL_SIZES);
-		fcinfo->flinfo->fn_extra = state;
-	}
-	if (state->binding && state->serial == cached->serial &&
-		state->row_type == row_type)
-		return state->binding;
-
-	state->binding = NULL;
-	MemoryContextReset(state->context);
-	caller = MemoryContextSwitchTo(state->context);
-	state->binding = record_bind(cached->tower,
-								 lookup_rowtype_tupdesc_copy(type, typmod),
-								 get_func_rettype(fcinfo->flinfo->fn_oid));
-	MemoryContextSwitchTo(caller);
-	state->serial = cached->serial;
-	state->row_type = row_type;
-	return state->binding;
-}
-
-/* recsys.embed(model text, features record) returns vector */
-Datum
-recsys_embed_record(PG_FUNCTION_ARGS)
-{
-	CachedTower *cached = tower_argument(PG_GETARG_TEXT_PP(0));
-	HeapTupleHeader record = PG_GETARG_HEAPTUPLEHEADER(1);
-
-	features_read_record(embed_bind(fcinfo, cached, record), &cached->row, 0,
-						 record);
-	PG_RETURN_VECTOR_P(embed_row(cached));
-}
-
-/* recsys.embed(model text, features jsonb) returns vector */
-Datum
-recsys_embed_jsonb(PG_FUNCTION_ARGS)
-{
-	CachedTower *cached = tower_argument(PG_GETARG_TEXT_PP(0));
-	JsonTree   *features = jsontree_from_jsonb(PG_GETARG_JSONB_P(1));
-
-	features_read_tree(&cached->row, 0, features);
-	PG_RETURN_VECTOR_P(embed_row(cached));
-}
 
 /* import */
 

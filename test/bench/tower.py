@@ -33,6 +33,7 @@ CALL = 0.0002
 FIRST_CALL = 0.020
 
 EMBED = "recsys.embed('u', u)"
+EMBED_BATCH = "recsys.embed_batch('u', u) OVER ()"
 
 
 def connect():
@@ -63,11 +64,15 @@ class TowerBench:
 	def agreement(self):
 		"""The largest difference of the server's answers and numpy's."""
 		rows = np.arange(min(1000, self.rows))
-		found = self.conn.exec(f"SELECT {EMBED} FROM users u "
-							   f"WHERE id <= {len(rows)} ORDER BY id")
-		server = np.array([np.fromstring(v.strip("[]"), sep=",")
-						   for (v,) in found])
-		return np.abs(server - self.model.forward(self.users, rows)).max()
+		difference = 0
+		for embed in (EMBED, EMBED_BATCH):
+			found = self.conn.exec(f"SELECT {embed} FROM users u "
+								   f"WHERE id <= {len(rows)} ORDER BY id")
+			server = np.array([np.fromstring(v.strip("[]"), sep=",")
+							   for (v,) in found])
+			error = np.abs(server - self.model.forward(self.users, rows)).max()
+			difference = max(difference, error)
+		return difference
 
 	# ----- one row -----
 
@@ -143,26 +148,36 @@ class TowerBench:
 			conn.close()
 		return seconds
 
-	def fill(self, set_to, table="catalogue"):
-		"""UPDATE the catalogue, by one statement or by one for each core."""
+	def fill(self, update, table="catalogue"):
+		"""
+		UPDATE the catalogue, by one statement or by one for each core.  {part} in
+		the statement is the part of the rows that it changes.
+		"""
 		def timed(parts):
 			self.conn.exec(
 				f"DROP TABLE IF EXISTS {table}; "
 				f"CREATE TABLE {table} AS SELECT *, NULL::vector({DIM}) AS "
 				f"embedding FROM users")
 			self.conn.exec(f"VACUUM (FREEZE, ANALYZE) {table}")
-			bounds = np.linspace(0, self.rows, parts + 1).astype(int)
-			return self.timed(*(
-				f"UPDATE {table} u SET embedding = {set_to} "
-				f"WHERE id > {low} AND id <= {high}"
-				for low, high in zip(bounds, bounds[1:])))
+			return self.timed(*(update.format(table=table, part=part)
+							   for part in self.parts(parts)))
 		return timed
+
+	def parts(self, n):
+		bounds = np.linspace(0, self.rows, n + 1).astype(int)
+		return [f"u.id > {low} AND u.id <= {high}"
+				for low, high in zip(bounds, bounds[1:])]
 
 	def select(self, what, workers):
 		def timed():
 			self.conn.exec(f"ALTER TABLE users SET (parallel_workers = {workers})")
 			return self.timed(f"SELECT count({what}) FROM users u")
 		return timed
+
+	def select_batch(self, parts):
+		return lambda: self.timed(*(
+			f"SELECT count(v) FROM (SELECT {EMBED_BATCH} AS v FROM users u "
+			f"WHERE {part}) e" for part in self.parts(parts)))
 
 	def numpy_pass(self):
 		start = time.perf_counter()
@@ -173,15 +188,25 @@ class TowerBench:
 	def catalogue(self):
 		"""Rows a second: name, list of repeats."""
 		cores = os.cpu_count()
-		update, floor = self.fill(EMBED), self.fill(
-			f"array_fill(0.5, ARRAY[{DIM}])::real[]::vector")
+		update, floor = (self.fill(
+			"UPDATE {table} u SET embedding = " + to + " WHERE {part}")
+			for to in (EMBED, f"array_fill(0.5, ARRAY[{DIM}])::real[]::vector"))
+		batch = self.fill(
+			"UPDATE {table} u SET embedding = e.v FROM (SELECT id, "
+			+ EMBED_BATCH + " AS v FROM {table} u WHERE {part}) e "
+			"WHERE u.id = e.id AND {part}")
 		ways = {
 			"UPDATE": lambda: update(1),
 			f"UPDATE, {cores} connections": lambda: update(cores),
+			"UPDATE FROM embed_batch": lambda: batch(1),
+			f"UPDATE FROM embed_batch, {cores} connections": lambda: batch(cores),
 			f"UPDATE with a constant, {cores} connections": lambda: floor(cores),
 			"SELECT count(embed)": self.select(EMBED, 0),
 			f"SELECT count(embed), {cores} processes":
 				self.select(EMBED, cores - 1),
+			"SELECT count(embed_batch)": self.select_batch(1),
+			f"SELECT count(embed_batch), {cores} connections":
+				self.select_batch(cores),
 			"SELECT count(row)": self.select("u", 0),
 			f"numpy, {NUMPY_BATCH} rows at a time, BLAS of its own "
 			f"({os.environ.get('OPENBLAS_NUM_THREADS', cores)} threads)":
