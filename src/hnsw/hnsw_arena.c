@@ -24,6 +24,7 @@ static void arena_edit_end(GraphStore *base, bool changed);
 static void arena_collect(GraphStore *base);
 static GraphNode *arena_alloc(GraphStore *base, NodeAddr *addr);
 static void arena_prefetch(GraphStore *base, NodeAddr addr);
+static void arena_prefetch_own(GraphStore *base, NodeAddr addr);
 
 static const GraphStoreOps arena_ops =
 {
@@ -35,6 +36,7 @@ static const GraphStoreOps arena_ops =
 	.collect_end = arena_collect,
 	.alloc = arena_alloc,
 	.prefetch = arena_prefetch,
+	.prefetch_own = arena_prefetch_own,
 };
 
 /*
@@ -197,8 +199,8 @@ arena_nslots(Arena *arena)
 }
 
 /*
- * All rows have been loaded that there is memory for.  Slots for postings and
- * the entry set, which come now, are few.
+ * All rows have been loaded that there is memory for.  Slots for postings, which
+ * come now, are few.
  */
 void
 arena_loaded(Arena *arena)
@@ -313,4 +315,10 @@ static void
 arena_prefetch(GraphStore *base, NodeAddr addr)
 {
 	node_prefetch(&base->layout, arena_slot((Arena *) base, addr));
+}
+
+static void
+arena_prefetch_own(GraphStore *base, NodeAddr addr)
+{
+	node_prefetch_own(&base->layout, arena_slot((Arena *) base, addr));
 }

@@ -512,6 +512,19 @@ list_snapshot(Linker *linker, const KnownNode *known, const EdgeList *list,
 	return snap;
 }
 
+/* The vectors of the members that the diversity rule has kept will be read. */
+static void
+list_prefetch(Linker *linker, const ListSnapshot *snap, const EdgeList *list)
+{
+	GraphStore *store = linker->store;
+
+	for (int lane = list->first; lane < list->first + list->size; lane++)
+		if ((snap->diverse & LANE_BIT(lane)) &&
+			snap->addrs[lane] != INVALID_NODE_ADDR &&
+			*known_slot(linker, snap->addrs[lane]) == NO_NODE)
+			store->ops->prefetch_own(store, snap->addrs[lane]);
+}
+
 /*
  * Whether the diversity rule keeps a new member of a list, given those that it
  * has kept, and which of these it would no longer keep beside the new one.
@@ -595,18 +608,24 @@ list_rank(Linker *linker, const ListSnapshot *snap, const KnownNode *parent,
 	return edit;
 }
 
-/* Rank an edge back; false where the neighbour does not take it. */
+/* Read the list that an edge back goes to; false where there is none. */
 static bool
-back_edge_rank(Linker *linker, BackEdge *back, uint32 child, bool force)
+back_edge_read(Linker *linker, BackEdge *back, uint32 child)
 {
 	const KnownNode *known = &linker->nodes[back->parent];
 
 	back->addr = known->addr;
 	back->snap = list_snapshot(linker, known, back->list,
 							   linker->nodes[child].addr);
-	if (!back->snap.usable)
-		return false;
-	back->edit = list_rank(linker, &back->snap, known, back->list, child, force);
+	return back->snap.usable;
+}
+
+/* Rank an edge back; false where the neighbour does not take it. */
+static bool
+back_edge_rank(Linker *linker, BackEdge *back, uint32 child, bool force)
+{
+	back->edit = list_rank(linker, &back->snap, &linker->nodes[back->parent],
+						   back->list, child, force);
 	return back->edit.lane >= 0;
 }
 
@@ -647,7 +666,8 @@ linker_link_back(Linker *linker, uint32 parent, const EdgeList *list,
 
 	for (int attempt = 0; attempt < LINK_RETRIES; attempt++)
 	{
-		if (!back_edge_rank(linker, &back, child, force))
+		if (!back_edge_read(linker, &back, child) ||
+			!back_edge_rank(linker, &back, child, force))
 			return false;
 		if (back_edge_put(linker, &back, child))
 			return true;
@@ -748,22 +768,32 @@ linker_know_self(Linker *linker, const OwnVector *own, NodeAddr self)
 	return *slot;
 }
 
-/* Ask all chosen neighbours for edges back; returns how many gave one. */
+/*
+ * Ask all chosen neighbours for edges back; returns how many gave one.  All
+ * lists are read before the first is ranked, so that the vectors that they are
+ * ranked by come to the processor's caches together and not one by one.
+ */
 static int
 linker_link_all_back(Linker *linker, uint32 child)
 {
 	BackEdge	back[NODE_DEGREE];
-	int			n = 0;
+	int			nread = 0;
+	int			nranked = 0;
 
 	for (int k = 0; k < linker->nlists; k++)
 		for (int i = 0; i < linker->nchosen[k]; i++)
 		{
-			back[n].parent = linker->chosen[k][i];
-			back[n].list = &linker->lists[k];
-			if (back_edge_rank(linker, &back[n], child, false))
-				n++;
+			back[nread].parent = linker->chosen[k][i];
+			back[nread].list = &linker->lists[k];
+			if (!back_edge_read(linker, &back[nread], child))
+				continue;
+			list_prefetch(linker, &back[nread].snap, back[nread].list);
+			nread++;
 		}
-	return linker_put_back(linker, back, n, child);
+	for (int i = 0; i < nread; i++)
+		if (back_edge_rank(linker, &back[i], child, false))
+			back[nranked++] = back[i];
+	return linker_put_back(linker, back, nranked, child);
 }
 
 NodeAddr

@@ -248,6 +248,18 @@ node_prefetch(const NodeLayout *layout, const void *node)
 		__builtin_prefetch((const char *) node + off);
 }
 
+/* The same of its header and the coarse digits of its own vector. */
+static inline void
+node_prefetch_own(const NodeLayout *layout, const void *node)
+{
+	const char *own = (const char *) node + layout->own_off;
+
+	__builtin_prefetch(node);
+	for (int off = 0; off < layout->padded_dim; off += 64)
+		__builtin_prefetch(own + off);
+	__builtin_prefetch(own + layout->padded_dim - 1);
+}
+
 /* What the fine digits add to <q, own vector>. */
 static inline float
 node_fine_ip(const NodeLayout *layout, const GraphNode *node, const float *q)

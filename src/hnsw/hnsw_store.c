@@ -26,6 +26,7 @@ static void page_store_collect(GraphStore *base);
 static void page_store_collect_end(GraphStore *base);
 static GraphNode *page_store_alloc(GraphStore *base, NodeAddr *addr);
 static void page_store_prefetch(GraphStore *base, NodeAddr addr);
+static void page_store_prefetch_own(GraphStore *base, NodeAddr addr);
 
 static const GraphStoreOps page_store_ops =
 {
@@ -37,6 +38,7 @@ static const GraphStoreOps page_store_ops =
 	.collect_end = page_store_collect_end,
 	.alloc = page_store_alloc,
 	.prefetch = page_store_prefetch,
+	.prefetch_own = page_store_prefetch_own,
 };
 
 /* A store over the pages of an index whose dimensions are known. */
@@ -229,18 +231,35 @@ page_store_collect_end(GraphStore *base)
 	store->collecting = false;
 }
 
-/* Bring a slot to the processor's caches if its page is where it last was. */
-static void
-page_store_prefetch(GraphStore *base, NodeAddr addr)
+/* Where a slot is if its page is where it last was, or NULL: to prefetch. */
+static const char *
+page_store_hint(const PageStore *store, NodeAddr addr)
 {
-	PageStore  *store = (PageStore *) base;
 	const char *page = buffer_hint_address(store->index, node_addr_block(addr));
 
 	if (page == NULL)
-		return;
+		return NULL;
 	__builtin_prefetch(page);
-	node_prefetch(&base->layout, page + PAGE_CONTENT_OFFSET +
-				  node_addr_slot(addr) * base->layout.node_size);
+	return page + PAGE_CONTENT_OFFSET +
+		node_addr_slot(addr) * store->base.layout.node_size;
+}
+
+static void
+page_store_prefetch(GraphStore *base, NodeAddr addr)
+{
+	const char *node = page_store_hint((PageStore *) base, addr);
+
+	if (node != NULL)
+		node_prefetch(&base->layout, node);
+}
+
+static void
+page_store_prefetch_own(GraphStore *base, NodeAddr addr)
+{
+	const char *node = page_store_hint((PageStore *) base, addr);
+
+	if (node != NULL)
+		node_prefetch_own(&base->layout, node);
 }
 
 /*

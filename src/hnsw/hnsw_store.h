@@ -42,6 +42,9 @@ typedef struct GraphStoreOps
 
 	/* Hint that a slot will be read soon. */
 	void		(*prefetch) (GraphStore *store, NodeAddr addr);
+
+	/* The same of its header and the coarse digits of its own vector. */
+	void		(*prefetch_own) (GraphStore *store, NodeAddr addr);
 } GraphStoreOps;
 
 struct GraphStore
