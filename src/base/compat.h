@@ -91,6 +91,21 @@ compat_extend_relation(Relation rel, ForkNumber fork)
 #endif
 }
 
+/* Make a fork at least so many blocks long; new ones are all zero. */
+static inline void
+compat_extend_relation_to(Relation rel, ForkNumber fork, BlockNumber nblocks)
+{
+#if PG_VERSION_NUM >= 160000
+	ReleaseBuffer(ExtendBufferedRelTo(BMR_REL(rel), fork, NULL, 0, nblocks,
+									  RBM_NORMAL));
+#else
+	LockRelationForExtension(rel, ExclusiveLock);
+	while (RelationGetNumberOfBlocksInFork(rel, fork) < nblocks)
+		ReleaseBuffer(ReadBufferExtended(rel, fork, P_NEW, RBM_NORMAL, NULL));
+	UnlockRelationForExtension(rel, ExclusiveLock);
+#endif
+}
+
 /*
  * The JSON parser's semantic actions return a result since 16, and its lexer
  * is made by another call since 17.

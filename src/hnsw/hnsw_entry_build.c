@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 
 #include "hnsw/hnsw_build.h"
+#include "linalg/blas.h"
 #include "vector/mips.h"
 
 /* The same rows in the same order give the same entry set. */
@@ -82,26 +83,6 @@ choose_directions(Arena *arena, EntrySet *set, int first)
 	}
 }
 
-/* Let every long enough item try for its cell. */
-static void
-choose_champions(Arena *arena, EntrySet *set, float least_norm)
-{
-	uint32		nslots = arena_nslots(arena);
-
-	for (uint32 i = 0; i < nslots; i++)
-	{
-		OwnVector	own = slot_own(arena, i);
-		int			cell;
-
-		CHECK_FOR_INTERRUPTS();
-		if (own.norm < least_norm)
-			continue;
-		cell = entry_nearest_cell(set, own.codes);
-		if (cell >= 0 && own.norm > set->entries[cell].norm)
-			entry_set_champion(set, cell, i, &own);
-	}
-}
-
 /* A loaded item and its norm. */
 typedef struct Longest
 {
@@ -141,11 +122,13 @@ choose_tops(Arena *arena, EntrySet *set, int ntop)
 }
 
 /*
- * Choose the entry set of a loaded arena, in the current memory context, and
- * set the arena's unit and M.  There is at least one row.
+ * Begin the entry set of a loaded arena, in the current memory context, and
+ * set the arena's unit and M.  There is at least one row.  Its cells have
+ * directions, but no champions yet: these are items of at least
+ * *champion_norm.
  */
 EntrySet *
-entry_set_build(Arena *arena)
+entry_set_begin(Arena *arena, float *champion_norm)
 {
 	const NodeLayout *layout = &arena->base.layout;
 	Metric		metric = arena->base.metric;
@@ -159,21 +142,138 @@ entry_set_build(Arena *arena)
 	set->n = ntop + ncells;
 	set->padded_dim = layout->padded_dim;
 	arena->shared->unit = node_unit(norms[nnorms / 2]);
+	*champion_norm = INFINITY;
 	choose_directions(arena, set, ntop);
 	if (ntop > 0)
 	{
 		float		radius = norms[(uint32) (nnorms * MIPS_NORM_QUANTILE)];
 
 		arena->shared->radius2 = radius * radius;
-		choose_champions(arena, set,
-						 norms[(uint32) (nnorms * CHAMPION_QUANTILE)]);
+		*champion_norm = norms[(uint32) (nnorms * CHAMPION_QUANTILE)];
 		choose_tops(arena, set, ntop);
 	}
 	pfree(norms);
-	arena_refresh(arena);
-	entry_set_augment(set, arena->base.radius2);
 	return set;
 }
+
+/* ----- cells ----- */
+
+/* Finds the nearest cells of many vectors at once, by a matrix product. */
+struct CellFinder
+{
+	int			first;			/* entry of the first cell */
+	int			ncells;
+	int			padded_dim;
+	float	   *directions;		/* ncells x padded_dim, of length 1 */
+	float	   *vectors;		/* CELL_BATCH x padded_dim */
+	float	   *cosines;		/* CELL_BATCH x ncells, times the lengths */
+};
+
+/* A finder over a set, all of whose cells come last. */
+CellFinder *
+cell_finder_create(const EntrySet *set)
+{
+	CellFinder *finder = palloc(sizeof(CellFinder));
+	int			dim = set->padded_dim;
+
+	finder->first = 0;
+	while (set->entries[finder->first].kind != ENTRY_CELL)
+		finder->first++;
+	finder->ncells = set->n - finder->first;
+	finder->padded_dim = dim;
+	finder->directions = palloc(sizeof(float) * finder->ncells * dim);
+	finder->vectors = palloc(sizeof(float) * CELL_BATCH * dim);
+	finder->cosines = palloc(sizeof(float) * CELL_BATCH * finder->ncells);
+	for (int i = 0; i < finder->ncells; i++)
+	{
+		const int8 *codes = entry_direction(set, finder->first + i);
+		float		scale = set->entries[finder->first + i].inverse_length;
+
+		for (int d = 0; d < dim; d++)
+			finder->directions[(Size) i * dim + d] = scale * codes[d];
+	}
+	return finder;
+}
+
+/* The entry whose direction is nearest to each of n slots from first on. */
+void
+cell_finder_find(CellFinder *finder, Arena *arena, NodeAddr first, int n,
+				 int *cells)
+{
+	int			dim = finder->padded_dim;
+	BlasShape	shape = {.rows = n,.outputs = finder->ncells,.inputs = dim};
+
+	for (int i = 0; i < n; i++)
+	{
+		const int8 *codes = node_own(&arena->base.layout,
+									 arena_slot(arena, first + i));
+
+		for (int d = 0; d < dim; d++)
+			finder->vectors[(Size) i * dim + d] = codes[d];
+	}
+	blas_gemm(finder->directions, finder->vectors, NULL, finder->cosines, shape);
+	for (int i = 0; i < n; i++)
+	{
+		const float *cosines = finder->cosines + (Size) i * finder->ncells;
+		int			best = 0;
+
+		for (int c = 1; c < finder->ncells; c++)
+			if (cosines[c] > cosines[best])
+				best = c;
+		cells[i] = finder->first + best;
+	}
+}
+
+void
+cell_finder_free(CellFinder *finder)
+{
+	pfree(finder->directions);
+	pfree(finder->vectors);
+	pfree(finder->cosines);
+	pfree(finder);
+}
+
+/* ----- champions ----- */
+
+/*
+ * Let an item try for its cell.  A champion is the bits of its length, which
+ * are in the order of lengths, and the complement of its address, so that the
+ * longest wins and then the first; 0 is none.
+ */
+void
+champion_offer(pg_atomic_uint64 *champion, float norm, NodeAddr addr)
+{
+	uint64		known = pg_atomic_read_u64(champion);
+	uint64		offer;
+	uint32		bits;
+
+	memcpy(&bits, &norm, sizeof(bits));
+	offer = (uint64) bits << 32 | (NodeAddr) ~addr;
+	while (offer > known &&
+		   !pg_atomic_compare_exchange_u64(champion, &known, offer))
+		;
+}
+
+/* Give the cells of a set their champions, each with its entry's number. */
+void
+entry_set_finish(EntrySet *set, Arena *arena, pg_atomic_uint64 *champions)
+{
+	for (int i = 0; i < set->n; i++)
+	{
+		uint64		champion = pg_atomic_read_u64(&champions[i]);
+		NodeAddr	addr = ~(NodeAddr) champion;
+		OwnVector	own;
+
+		if (champion == 0)
+			continue;
+		own = slot_own(arena, addr);
+		if (own.norm > set->entries[i].norm)
+			entry_set_champion(set, i, addr, &own);
+	}
+	entry_set_augment(set, arena->base.radius2);
+}
+
+/* ----- the entries of one cell ----- */
 
 /* Mark the entries that are among some points with a kind other than ENTRY_NONE. */
 static void

@@ -16,6 +16,53 @@
 #define KEY_BUILD UINT64CONST(0xB001)
 #define KEY_ARENA UINT64CONST(0xB002)
 
+/* ----- pieces of memory ----- */
+
+/* Make a piece, in the current memory context where it is private. */
+void
+piece_create(BuildPiece *piece, bool parallel, Size size)
+{
+	if (parallel)
+		piece->handle = dsm_segment_handle(dsm_create(size, 0));
+	else
+		piece->address = palloc_extended(size, MCXT_ALLOC_HUGE);
+}
+
+/* The address of a piece in this process; NULL where there is none. */
+void *
+piece_attach(const BuildPiece *piece)
+{
+	dsm_segment *segment;
+
+	if (piece->handle == DSM_HANDLE_INVALID)
+		return piece->address;
+	segment = dsm_find_mapping(piece->handle);
+	if (segment == NULL)
+		segment = dsm_attach(piece->handle);
+	if (segment == NULL)
+		elog(ERROR, "could not attach to memory of an index build");
+	return dsm_segment_address(segment);
+}
+
+/* Let go of a piece; the last process that does frees it. */
+void
+piece_detach(const BuildPiece *piece)
+{
+	dsm_segment *segment;
+
+	if (piece->handle == DSM_HANDLE_INVALID)
+	{
+		if (piece->address != NULL)
+			pfree(piece->address);
+		return;
+	}
+	segment = dsm_find_mapping(piece->handle);
+	if (segment != NULL)
+		dsm_detach(segment);
+}
+
+/* ----- the workers ----- */
+
 /* The leader's hold on what the workers use. */
 typedef struct HnswParallel
 {

@@ -1,5 +1,6 @@
 # What a build tells: its phases, its tuples, that memory does not suffice,
-# that its workers run; and that a cancel takes effect at once in each phase.
+# that its workers run; that a cancel takes effect at once in each phase; and
+# that what its processes wrote outlasts a crash.
 use strict;
 use warnings;
 
@@ -58,5 +59,27 @@ $node->safe_psql('postgres', 'DROP INDEX items_v');
 # a cancel, at many moments; nothing is left, no worker and no file
 cancel_builds($node, 'CREATE INDEX items_v ON items USING recsys_hnsw (v) WITH (ef_construction = 1000)',
 	[ $workers, "SET maintenance_work_mem = '1MB';" ], 5, 30, 100, 300, 700);
+
+# pages that several processes wrote outlast a crash, logged or flushed
+$node->append_conf('postgresql.conf', 'max_wal_senders = 0');
+for my $level ('replica', 'minimal')
+{
+	$node->append_conf('postgresql.conf', "wal_level = $level");
+	$node->restart;
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	my $before = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+	$node->safe_psql('postgres', "$workers CREATE INDEX items_v ON items USING recsys_hnsw (v)");
+	my $logged = $node->safe_psql('postgres', qq{
+		SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$before') > pg_relation_size('items_v') / 2});
+	is($logged, $level eq 'replica' ? 't' : 'f', "$level: whether pages are logged");
+	$node->stop('immediate');
+	$node->start;
+	check_passes($node, 'items_v', "$level: after a crash");
+	is($node->safe_psql('postgres', q{
+		SET enable_seqscan = off; SET enable_sort = off;
+		SELECT count(*) FROM (SELECT id FROM items ORDER BY v <#> noise(-1, 96) LIMIT 10000) t}),
+		8000, "$level: all rows are found");
+	$node->safe_psql('postgres', 'DROP INDEX items_v');
+}
 $node->stop;
 done_testing();
