@@ -148,3 +148,35 @@ REINDEX TABLE odd;
 SELECT * FROM pg_temp.look('[0,1,0,0]');
 SELECT recsys.check_index(i) FROM unnest('{odd_ip,odd_l2,odd_cosine}'::regclass[]) i;
 DROP TABLE odd, options;
+
+-- a session keeps the model of an index: after a rebuild it is another one
+CREATE TABLE kept (id int, v vector(32));
+INSERT INTO kept SELECT i, pg_temp.noise(i, 32) * pg_temp.noise(0, 32) FROM generate_series(1, 3000) i;
+CREATE INDEX kept_l2 ON kept USING recsys_ivfpq (v vector_l2_ops) WITH (rotation = learned);
+CREATE INDEX kept_ip ON kept USING recsys_ivfpq (v);
+INSERT INTO kept SELECT i, pg_temp.noise(i, 32) * pg_temp.noise(0, 32) FROM generate_series(3001, 3010) i;
+SELECT recsys.check_index(i) FROM unnest('{kept_l2,kept_ip}'::regclass[]) i;
+UPDATE kept SET v = pg_temp.noise(id, 32) * pg_temp.noise(-1, 32) + pg_temp.noise(-2, 32);
+REINDEX TABLE kept;
+INSERT INTO kept SELECT i, pg_temp.noise(i, 32) * pg_temp.noise(-1, 32) FROM generate_series(3011, 3020) i;
+SELECT recsys.check_index(i) FROM unnest('{kept_l2,kept_ip}'::regclass[]) i;
+-- also where the rebuild is undone
+BEGIN;
+TRUNCATE kept;
+INSERT INTO kept VALUES (1, pg_temp.noise(1, 32));
+SELECT recsys.check_index(i) FROM unnest('{kept_l2,kept_ip}'::regclass[]) i;
+ROLLBACK;
+INSERT INTO kept SELECT i, pg_temp.noise(i, 32) * pg_temp.noise(-1, 32) FROM generate_series(3021, 3030) i;
+SELECT recsys.check_index(i) FROM unnest('{kept_l2,kept_ip}'::regclass[]) i;
+DROP TABLE kept;
+-- or made in place, in the transaction that has made the table
+BEGIN;
+CREATE TABLE kept (id int, v vector(32));
+INSERT INTO kept SELECT i, pg_temp.noise(i, 32) FROM generate_series(1, 3000) i;
+CREATE INDEX kept_ip ON kept USING recsys_ivfpq (v);
+INSERT INTO kept VALUES (0, pg_temp.noise(0, 32));
+TRUNCATE kept;
+INSERT INTO kept SELECT i, pg_temp.noise(i, 32) FROM generate_series(1, 20) i;
+SELECT recsys.check_index('kept_ip');
+COMMIT;
+DROP TABLE kept;

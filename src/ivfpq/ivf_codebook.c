@@ -50,11 +50,11 @@ Codebook *
 codebook_create(int padded_dim, int nsub)
 {
 	Size		nwords = (Size) padded_dim * CODEBOOK_WORDS;
-	Size		nnorms = (Size) nsub * CODEBOOK_WORDS;
 	Codebook   *codebook;
 
 	Assert(codebook_nsub_fits(padded_dim, nsub));
-	codebook = palloc0(sizeof(Codebook) + sizeof(float) * (2 * nwords + nnorms));
+	codebook = palloc0(sizeof(Codebook) +
+					   sizeof(float) * codebook_floats(padded_dim, nsub));
 	codebook->padded_dim = padded_dim;
 	codebook->nsub = nsub;
 	codebook->subdim = padded_dim / nsub;

@@ -30,6 +30,13 @@ typedef struct Codebook
 	float	   *half_norms;		/* nsub x 16: |word|^2 / 2 */
 } Codebook;
 
+/* The three lie one after another: words, columns, half_norms. */
+static inline Size
+codebook_floats(int padded_dim, int nsub)
+{
+	return CODEBOOK_WORDS * (2 * (Size) padded_dim + nsub);
+}
+
 /* How a query's table of look-ups becomes an inner product. */
 typedef struct CodebookScale
 {

@@ -115,7 +115,7 @@ inserter_prepare(IvfInserter *inserter, const Vector *vector)
 	if (inserter->meta.dim == 0)
 		ivf_meta_start(inserter->index, inserter->wal, &inserter->meta,
 					   untrained_start, unconstify(Vector *, vector));
-	inserter->model = ivf_model_read(inserter->index, &inserter->meta);
+	inserter->model = ivf_model_recall(inserter->index, &inserter->meta);
 	d = inserter->model->layout.padded_dim;
 	inserter->rotator = rotator_create(inserter->meta.dim, d,
 									   (Metric) inserter->meta.metric);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "base/compat.h"
@@ -23,6 +24,16 @@ typedef struct ModelPart
 } ModelPart;
 
 #define MODEL_MAX_PARTS 3
+
+/* Bytes of a model that are kept: with a learned rotation there may be many. */
+#define MODEL_CACHE_BYTES (1024 * 1024)
+
+/* What a backend keeps in the relation cache. */
+typedef struct ModelCache
+{
+	IvfMeta		meta;			/* which the model was read by */
+	float		values[FLEXIBLE_ARRAY_MEMBER];	/* its parts in memory */
+} ModelCache;
 
 /* The parts of a model, in the order of the stream; returns their number. */
 static int
@@ -118,6 +129,77 @@ ivf_model_read(Relation index, const IvfMeta *meta)
 		CHECK_FOR_INTERRUPTS();
 	}
 	codebook_words_changed(model->codebook);
+	return model;
+}
+
+/*
+ * The same parts as they are in memory, with what the codebook derives from
+ * its words.  Returns the number of floats.
+ */
+static Size
+model_memory_parts(const IvfModel *model, ModelPart parts[MODEL_MAX_PARTS],
+				   int *nparts)
+{
+	Size		n = 0;
+
+	*nparts = model_parts(model, parts);
+	parts[1].n = codebook_floats(model->codebook->padded_dim,
+								 model->codebook->nsub);
+	for (int i = 0; i < *nparts; i++)
+		n += parts[i].n;
+	return n;
+}
+
+static void
+model_keep(Relation index, const IvfMeta *meta, const IvfModel *model)
+{
+	ModelPart	parts[MODEL_MAX_PARTS];
+	int			nparts;
+	Size		size = offsetof(ModelCache, values) +
+	sizeof(float) * model_memory_parts(model, parts, &nparts);
+	ModelCache *cache;
+	float	   *value;
+
+	if (index->rd_amcache != NULL)
+		pfree(index->rd_amcache);
+	index->rd_amcache = NULL;
+	if (size > MODEL_CACHE_BYTES)
+		return;
+	cache = MemoryContextAlloc(index->rd_indexcxt, size);
+	cache->meta = *meta;
+	value = cache->values;
+	for (int i = 0; i < nparts; value += parts[i++].n)
+		memcpy(value, parts[i].values, sizeof(float) * parts[i].n);
+	index->rd_amcache = cache;
+}
+
+/*
+ * What is kept may go away with the next relation cache invalidation, so the
+ * caller gets a copy.  It holds for the metapage that it was read by: a
+ * rebuild makes another file and so another entry of the relation cache, and
+ * an index that is emptied in place has no model until it gets the one that
+ * needs no data, which is always the same.
+ */
+IvfModel *
+ivf_model_recall(Relation index, const IvfMeta *meta)
+{
+	const ModelCache *cache = index->rd_amcache;
+	IvfModel   *model;
+	ModelPart	parts[MODEL_MAX_PARTS];
+	int			nparts;
+	const float *value;
+
+	if (cache == NULL || memcmp(&cache->meta, meta, sizeof(IvfMeta)) != 0)
+	{
+		model = ivf_model_read(index, meta);
+		model_keep(index, meta, model);
+		return model;
+	}
+	model = ivf_model_create(meta);
+	(void) model_memory_parts(model, parts, &nparts);
+	value = cache->values;
+	for (int i = 0; i < nparts; value += parts[i++].n)
+		memcpy(parts[i].values, value, sizeof(float) * parts[i].n);
 	return model;
 }
 

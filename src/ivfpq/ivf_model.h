@@ -7,7 +7,8 @@
  *
  *		| mean, padded_dim | codewords, nsub x 16 x subdim | rotation |
  *
- * A scan reads it anew each time: two pages at 128 dimensions.
+ * A backend keeps it in the relation cache, if it is no larger than 1 MB, and
+ * scans and inserts take a copy: 19 kB at 128 dimensions.
  */
 #ifndef RECSYS_IVF_MODEL_H
 #define RECSYS_IVF_MODEL_H
@@ -25,7 +26,12 @@ typedef struct IvfModel
 } IvfModel;
 
 extern IvfModel *ivf_model_create(const IvfMeta *meta);
+
+/* The model as it is stored, in the current memory context. */
 extern IvfModel *ivf_model_read(Relation index, const IvfMeta *meta);
+
+/* The same from the relation cache, where it is there. */
+extern IvfModel *ivf_model_recall(Relation index, const IvfMeta *meta);
 
 /* Pages of a model, with a learned rotation or without. */
 extern BlockNumber ivf_model_pages(int padded_dim, bool learned);

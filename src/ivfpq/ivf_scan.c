@@ -230,7 +230,7 @@ scan_start(IndexScanDesc scan, IvfScan *so)
 	so->exhausted = so->filter != NULL && so->filter->never;
 	if (so->exhausted)
 		return;
-	so->model = ivf_model_read(index, &so->meta);
+	so->model = ivf_model_recall(index, &so->meta);
 	scan_set_query(scan, so);
 	so->small = RelationGetNumberOfBlocks(index) <= SMALL_INDEX_PAGES;
 	so->pool = candidate_pool_create();
