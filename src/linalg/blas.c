@@ -14,6 +14,7 @@
 
 #include <cblas.h>
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 #include "kernels/kernels.h"
 #include "linalg/blas.h"
@@ -31,6 +32,12 @@
 
 /* Multiplications of one call, some 30 ms, which cannot be interrupted. */
 #define PIECE_PRODUCTS (1024 * 1024 * 1024)
+
+/* More than the work space that OpenBLAS takes, 128 MB on most machines. */
+#define WORK_BYTES ((Size) 160 * 1024 * 1024)
+
+/* A product that is large enough to need it, a tenth of a millisecond. */
+#define FIRST_PRODUCT 128
 
 /* Its type comes from the header, so that the compiler checks the calls. */
 static __typeof__(&cblas_sgemm) sgemm = NULL;
@@ -55,12 +62,40 @@ blas_dlopen(void)
 	return library;
 }
 
+/*
+ * Lets the library take its work space, which it keeps.  Where it gets none it
+ * tries again for ever, and nothing can cancel that: so the space is asked for
+ * beforehand.
+ */
+static void
+blas_take_work_space(__typeof__(sgemm) product)
+{
+	void	   *space = mmap(NULL, WORK_BYTES, PROT_READ | PROT_WRITE,
+							 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	float	   *x;
+
+	if (space == MAP_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory: OpenBLAS needs %d MB of address space",
+						(int) (WORK_BYTES / (1024 * 1024))),
+				 errhint("Raise the limit on the server's address space, or on the memory that the system commits.")));
+	munmap(space, WORK_BYTES);
+	x = palloc0(sizeof(float) * FIRST_PRODUCT * FIRST_PRODUCT * 2);
+	product(CblasRowMajor, CblasNoTrans, CblasTrans, FIRST_PRODUCT,
+			FIRST_PRODUCT, FIRST_PRODUCT, 1.0f, x, FIRST_PRODUCT,
+			x, FIRST_PRODUCT, 0.0f, x + FIRST_PRODUCT * FIRST_PRODUCT,
+			FIRST_PRODUCT);
+	pfree(x);
+}
+
 /* Loads the library unless this backend has it; an error may be retried. */
 static void
 blas_load(void)
 {
 	void	   *library;
 	void		(*set_num_threads) (int);
+	__typeof__(sgemm) product;
 
 	if (sgemm != NULL)
 		return;
@@ -79,12 +114,14 @@ blas_load(void)
 	if (set_num_threads != NULL)
 		set_num_threads(1);
 
-	sgemm = (__typeof__(sgemm)) dlsym(library, "cblas_sgemm");
-	if (sgemm == NULL)
+	product = (__typeof__(sgemm)) dlsym(library, "cblas_sgemm");
+	if (product == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("library \"%s\" has no cblas_sgemm", BLAS_LIBRARY),
 				 errhint("Install an OpenBLAS that was built with CBLAS.")));
+	blas_take_work_space(product);
+	sgemm = product;
 }
 
 /* By our own kernel: a backend that needs no more does not load the library. */

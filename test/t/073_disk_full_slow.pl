@@ -1,8 +1,8 @@
 # A disk that is full: a build, inserts, VACUUM, an import, the WAL.  Each ends
 # with an error that says so, and the database is usable: the index is whole,
 # the rows are those of the table, and REINDEX works once there is space.  The
-# same for the limit on temporary files, and for memory and workers that are
-# not to be had.
+# same for the limit on temporary files, and for memory, address space and workers
+# that are not to be had.
 #
 # test/probe/diskfull.c gives files so many bytes to grow.
 use strict;
@@ -135,6 +135,34 @@ sub other_limits
 	return;
 }
 
+# A backend that may have only so many more bytes of address space: its build
+# fails plainly or is done, and the session goes on.
+sub little_memory
+{
+	my ($am) = @_;
+	my ($failed, $done) = (0, 0);
+
+	for my $more (2, 12, 30, 60, 100, 400)
+	{
+		my ($late, $stdout, $stderr);
+		$node->psql('postgres', qq{
+			SELECT pg_backend_pid() AS pid \\gset
+			SET max_parallel_maintenance_workers = 0;
+			\\set limited `prlimit --pid :pid --as=\$((\$(awk '/VmSize/ { print \$2 }' /proc/:pid/status) * 1024 + $more * 1000000)):`
+			CREATE INDEX items_x ON items USING $am (v vector_l2_ops);
+			\\set limited `prlimit --pid :pid --as=unlimited:`
+			SELECT count(*) FROM items WHERE id < 10},
+			on_error_stop => 0, stdout => \$stdout, stderr => \$stderr,
+			timeout => 120, timed_out => \$late);
+		ok(!$late && $stdout eq '6', "$am, a build in $more MB: the session goes on") or diag $stderr;
+		like($stderr, qr/^$|ERROR:.*(?:out of memory|failed to map segment)/, "$am, a build in $more MB: done, or says why not");
+		$node->safe_psql('postgres', 'DROP INDEX IF EXISTS items_x');
+		$stderr eq '' ? $done++ : $failed++;
+	}
+	ok($failed && $done, "$am: too little memory, and enough");
+	return;
+}
+
 sub import_fails
 {
 	my $spec = '{\"format\": 1, \"towers\": {\"\": {\"features\": [{\"name\": \"x\", \"type\": \"vector\", \"dim\": 2048}], '
@@ -194,6 +222,7 @@ for my $am ('recsys_hnsw', 'recsys_ivfpq')
 	inserts($am);
 	vacuum($am);
 	other_limits($am);
+	little_memory($am);
 	wal($am);
 	$node->safe_psql('postgres', 'DROP INDEX items_v');
 }

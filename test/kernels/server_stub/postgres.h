@@ -40,6 +40,7 @@ typedef size_t Size;
 
 #define ERRCODE_UNDEFINED_FILE 0
 #define ERRCODE_UNDEFINED_FUNCTION 0
+#define ERRCODE_OUT_OF_MEMORY 0
 #define ereport(level, fields) ((void) fields, exit(3))
 
 static inline int
