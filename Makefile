@@ -123,4 +123,7 @@ sql/ivfpq_%.sql: sql/index/%.sql
 
 installcheck: $(INDEX_TESTS)
 
+.PHONY: index-tests
+index-tests: $(INDEX_TESTS)
+
 endif
