@@ -36,7 +36,7 @@ OBJS += src/hnsw/hnsw_rows.o src/hnsw/hnsw_keytape.o src/hnsw/hnsw_tapecode.o \
 	src/hnsw/hnsw_check_rows.o src/hnsw/hnsw_check_keys.o
 OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
 	src/hnsw/hnsw_meta.o src/hnsw/hnsw_entry.o src/hnsw/hnsw_search.o src/hnsw/hnsw_saturation.o \
-	src/hnsw/hnsw_coder.o src/hnsw/hnsw_link.o src/hnsw/hnsw_build.o \
+	src/hnsw/hnsw_coder.o src/hnsw/hnsw_link.o src/hnsw/hnsw_recent.o src/hnsw/hnsw_build.o \
 	src/hnsw/hnsw_insert.o src/hnsw/hnsw_scan.o \
 	src/hnsw/hnsw_arena.o src/hnsw/hnsw_entry_build.o src/hnsw/hnsw_flush.o \
 	src/hnsw/hnsw_parallel.o src/hnsw/hnsw_vacuum.o \

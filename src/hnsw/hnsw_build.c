@@ -295,6 +295,8 @@ builder_link_cell(Builder *builder, int cell)
 	if (addr == INVALID_NODE_ADDR)
 		return;
 	set = entry_set_of_cell(builder->arena, builder->set, cell);
+	builder_begin_link(builder);
+	linker_begin_cell(builder->linker);
 	for (; addr != INVALID_NODE_ADDR; addr = builder_take(builder, cell))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 
 #include "hnsw/hnsw_link.h"
+#include "hnsw/hnsw_recent.h"
 #include "vector/mips.h"
 
 /* Candidates that a list is chosen from, at the most. */
@@ -30,6 +31,14 @@
 
 /* Nodes visited at the most, dead ones too, as a multiple of ef_construction. */
 #define LINK_MAX_VISITS 4
+
+/*
+ * Within a cell the nodes linked last are candidates: so many of them for a
+ * list, and so many visits fewer, as shares of ef_construction.  See Measured in
+ * the README of this folder.
+ */
+#define CELL_CANDIDATES 0.4
+#define CELL_VISITS_SAVED 0.5
 
 /*
  * Share of a list's lanes that a repair leaves open.  Later inserts fill them
@@ -66,6 +75,7 @@ struct Linker
 	GraphStore *store;
 	GraphSearch *search;
 	GraphQuery *query;
+	RecentNodes *recent;		/* of the cell being linked, or NULL */
 	int			ef_construction;
 	const EdgeList *lists;
 	int			nlists;
@@ -216,17 +226,26 @@ known_key(const Linker *linker, Measure measure, const KnownNode *a,
 
 /* ----- finding candidates ----- */
 
+/* Live nodes that a search visits. */
+static int
+linker_nvisits(const Linker *linker)
+{
+	int			saved = linker->ef_construction * CELL_VISITS_SAVED;
+
+	return linker->ef_construction -
+		(linker->recent != NULL ? Min(recent_count(linker->recent), saved) : 0);
+}
+
 /*
- * Visit ef_construction live nodes in one measure, and remember them.  Where
- * VACUUM has not got to all tombstones yet they are visited in addition.
+ * Visit so many live nodes in one measure, and remember them.  Where VACUUM has
+ * not got to all tombstones yet they are visited in addition.
  */
 static void
-linker_search(Linker *linker, NodeAddr self)
+linker_search(Linker *linker, NodeAddr self, int nvisits)
 {
 	int			nlive = 0;
 
-	for (int i = 0; nlive < linker->ef_construction &&
-		 i < LINK_MAX_VISITS * linker->ef_construction; i++)
+	for (int i = 0; nlive < nvisits && i < LINK_MAX_VISITS * nvisits; i++)
 	{
 		Visit		visit;
 		KnownNode  *known = &linker->nodes[linker->nnodes];
@@ -249,6 +268,26 @@ linker_search(Linker *linker, NodeAddr self)
 		known_set(linker, known, visit.header.scale, visit.header.norm,
 				  visit.header.err);
 		known->ip = visit.ip;
+		known->candidate = true;
+	}
+}
+
+/* Make recent nodes candidates. */
+static void
+linker_know_recent(Linker *linker, const RecentNode **recent, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		uint32	   *slot = known_slot(linker, recent[i]->addr);
+		const OwnVector *own = &recent[i]->own;
+		KnownNode  *known;
+
+		if (*slot != NO_NODE ||
+			(known = known_add(linker, recent[i]->addr, slot)) == NULL)
+			continue;
+		known_set(linker, known, own->scale, own->norm, own->err);
+		memcpy(known->own.codes, own->codes, linker->store->layout.padded_dim);
+		known->ip = recent[i]->ip;
 		known->candidate = true;
 	}
 }
@@ -364,9 +403,41 @@ linker_begin(Linker *linker, const float *rotated)
 }
 
 /*
- * Add the candidates that the searches for the wanted lists find to those
- * already known.  The set is read before any search begins, since it may go
- * away with a relation cache invalidation.
+ * Add the candidates of one list to those already known: what a search finds
+ * from some entries, and the best of the cell's recent nodes, from which it
+ * begins too.
+ */
+static void
+linker_search_list(Linker *linker, Measure measure, const EntryPoint *points,
+				   int npoints, NodeAddr self)
+{
+	const RecentNode *recent[RECENT_MAX_CHOSEN];
+	int			nrecent = 0;
+	int			nvisits = linker_nvisits(linker);
+	uint32		nbefore = Min(linker->nnodes, LINK_ENTRY_POINTS);
+
+	if (linker->recent != NULL)
+		nrecent = recent_choose(linker->recent, measure, recent,
+								linker->ef_construction * CELL_CANDIDATES);
+	graph_search_begin(linker->search, linker->query, measure, nvisits);
+	for (int i = 0; i < npoints; i++)
+		graph_search_enter(linker->search, points[i].addr, points[i].ip,
+						   points[i].norm);
+	/* the first that the search before visited are among its best */
+	for (uint32 i = 0; i < nbefore; i++)
+		graph_search_enter(linker->search, linker->nodes[i].addr,
+						   linker->nodes[i].ip, linker->nodes[i].own.norm);
+	for (int i = 0; i < Min(nrecent, LINK_ENTRY_POINTS); i++)
+		graph_search_enter(linker->search, recent[i]->addr, recent[i]->ip,
+						   recent[i]->own.norm);
+	linker_search(linker, self, nvisits);
+	linker_know_recent(linker, recent, nrecent);
+}
+
+/*
+ * Add the candidates for the wanted lists to those already known.  The set is
+ * read before any search begins, since it may go away with a relation cache
+ * invalidation.
  */
 static void
 linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
@@ -386,23 +457,23 @@ linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
 	for (int k = 0; k < nlists; k++)
 		npoints[k] = entry_choose(set, linker->lists[k].measure, &query,
 								  points[k], LINK_ENTRY_POINTS);
+	if (linker->recent != NULL)
+		recent_score(linker->recent, own);
 	for (int k = 0; k < nlists; k++)
-	{
-		uint32		nbefore = Min(linker->nnodes, LINK_ENTRY_POINTS);
+		if (wanted[k])
+			linker_search_list(linker, linker->lists[k].measure, points[k],
+							   npoints[k], self);
+}
 
-		if (!wanted[k])
-			continue;
-		graph_search_begin(linker->search, linker->query,
-						   linker->lists[k].measure, linker->ef_construction);
-		for (int i = 0; i < npoints[k]; i++)
-			graph_search_enter(linker->search, points[k][i].addr,
-							   points[k][i].ip, points[k][i].norm);
-		/* the first that the search before visited are among its best */
-		for (uint32 i = 0; i < nbefore; i++)
-			graph_search_enter(linker->search, linker->nodes[i].addr,
-							   linker->nodes[i].ip, linker->nodes[i].own.norm);
-		linker_search(linker, self);
-	}
+/*
+ * A cell's nodes are linked from now on: each is a candidate for those after it.
+ */
+void
+linker_begin_cell(Linker *linker)
+{
+	if (linker->recent == NULL)
+		linker->recent = recent_create(linker->store);
+	recent_clear(linker->recent);
 }
 
 NodeAddr
@@ -812,6 +883,8 @@ linker_link(Linker *linker, const OwnVector *own, NodeAddr self,
 			nback += linker_link_back(linker, linker->chosen[k][i],
 									  &linker->lists[k], child, true);
 	linker->linked = nback > 0;
+	if (linker->recent != NULL)
+		recent_add(linker->recent, self, own);
 	return self;
 }
 

@@ -26,6 +26,12 @@ typedef struct Linker Linker;
 extern Linker *linker_create(GraphStore *store, int ef_construction);
 
 /*
+ * A build links the nodes of a cell from now on.  They are near to each other,
+ * so those linked since are candidates, and searches visit fewer nodes.
+ */
+extern void linker_begin_cell(Linker *linker);
+
+/*
  * Look for the neighbours of a vector.  rotated is the vector itself, own its
  * stored form; self, where valid, is left out.  Returns the address of a node
  * that holds the very same vector, or INVALID_NODE_ADDR.
