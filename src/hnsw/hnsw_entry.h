@@ -59,14 +59,6 @@ typedef struct EntrySet
 #define SCAN_ENTRY_POINTS 32
 #define LINK_ENTRY_POINTS 8
 
-typedef struct EntryPoint
-{
-	NodeAddr	addr;
-	float		ip;
-	float		norm;
-	float		key;
-} EntryPoint;
-
 /* A query that has been scored against the set, see entry_choose. */
 typedef struct EntryQuery
 {

@@ -47,6 +47,9 @@
  */
 #define LINK_OPEN_SHARE 0.25
 
+/* Nodes that a search begins from, at the most. */
+#define LINK_POINTS (3 * LINK_ENTRY_POINTS)
+
 /* Attempts at an edge back while others change the same list. */
 #define LINK_RETRIES 3
 
@@ -403,33 +406,52 @@ linker_begin(Linker *linker, const float *rotated)
 }
 
 /*
+ * The nodes that a search begins from: entries, the first that the search before
+ * has visited, which are among its best, and the best of the recent ones.
+ * Returns their number, at most LINK_POINTS; the entries are there already.
+ */
+static int
+linker_add_points(const Linker *linker, const RecentNode **recent, int nrecent,
+				  EntryPoint *points, int n)
+{
+	uint32		nbefore = Min(linker->nnodes, LINK_ENTRY_POINTS);
+
+	for (uint32 i = 0; i < nbefore; i++)
+	{
+		const KnownNode *known = &linker->nodes[i];
+		EntryPoint	point = {known->addr, known->ip, known->own.norm, 0.0f};
+
+		points[n++] = point;
+	}
+	for (int i = 0; i < Min(nrecent, LINK_ENTRY_POINTS); i++)
+	{
+		EntryPoint	point = {recent[i]->addr, recent[i]->ip,
+		recent[i]->own.norm, 0.0f};
+
+		points[n++] = point;
+	}
+	return n;
+}
+
+/*
  * Add the candidates of one list to those already known: what a search finds
- * from some entries, and the best of the cell's recent nodes, from which it
- * begins too.
+ * from some entries, for which points has room for more, and the best of the
+ * cell's recent nodes, from which it begins too.
  */
 static void
-linker_search_list(Linker *linker, Measure measure, const EntryPoint *points,
+linker_search_list(Linker *linker, Measure measure, EntryPoint *points,
 				   int npoints, NodeAddr self)
 {
 	const RecentNode *recent[RECENT_MAX_CHOSEN];
 	int			nrecent = 0;
 	int			nvisits = linker_nvisits(linker);
-	uint32		nbefore = Min(linker->nnodes, LINK_ENTRY_POINTS);
 
 	if (linker->recent != NULL)
 		nrecent = recent_choose(linker->recent, measure, recent,
 								linker->ef_construction * CELL_CANDIDATES);
+	npoints = linker_add_points(linker, recent, nrecent, points, npoints);
 	graph_search_begin(linker->search, linker->query, measure, nvisits);
-	for (int i = 0; i < npoints; i++)
-		graph_search_enter(linker->search, points[i].addr, points[i].ip,
-						   points[i].norm);
-	/* the first that the search before visited are among its best */
-	for (uint32 i = 0; i < nbefore; i++)
-		graph_search_enter(linker->search, linker->nodes[i].addr,
-						   linker->nodes[i].ip, linker->nodes[i].own.norm);
-	for (int i = 0; i < Min(nrecent, LINK_ENTRY_POINTS); i++)
-		graph_search_enter(linker->search, recent[i]->addr, recent[i]->ip,
-						   recent[i]->own.norm);
+	graph_search_enter(linker->search, points, npoints);
 	linker_search(linker, self, nvisits);
 	linker_know_recent(linker, recent, nrecent);
 }
@@ -443,7 +465,7 @@ static void
 linker_search_lists(Linker *linker, const EntrySet *set, const OwnVector *own,
 					NodeAddr self, const bool wanted[MAX_EDGE_LISTS])
 {
-	EntryPoint	points[MAX_EDGE_LISTS][LINK_ENTRY_POINTS];
+	EntryPoint	points[MAX_EDGE_LISTS][LINK_POINTS];
 	int			npoints[MAX_EDGE_LISTS];
 	int			nlists = linker->nlists;
 	float		ips[ENTRY_MAX];

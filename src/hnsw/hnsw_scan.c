@@ -243,9 +243,7 @@ scan_enter(IndexScanDesc scan, HnswScan *so)
 	n = entry_choose(set, measure, &query, points, SCAN_ENTRY_POINTS);
 	so->search = graph_search_create(&so->store.base);
 	graph_search_begin(so->search, so->query, measure, 0);
-	for (int i = 0; i < n; i++)
-		graph_search_enter(so->search, points[i].addr, points[i].ip,
-						   points[i].norm);
+	graph_search_enter(so->search, points, n);
 	so->entries = palloc(sizeof(EntryPoint) * set->n);
 	for (int i = 0; i < set->n; i++)
 		if (set->entries[i].kind != ENTRY_NONE)
@@ -266,9 +264,7 @@ scan_enter(IndexScanDesc scan, HnswScan *so)
 static void
 scan_enter_all(HnswScan *so)
 {
-	for (int i = 0; i < so->nentries; i++)
-		graph_search_enter(so->search, so->entries[i].addr, so->entries[i].ip,
-						   so->entries[i].norm);
+	graph_search_enter(so->search, so->entries, so->nentries);
 	so->nentries = 0;
 }
 

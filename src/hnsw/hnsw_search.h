@@ -31,6 +31,15 @@ typedef struct Visit
 	float		key;			/* in the measure of the search */
 } Visit;
 
+/* A node from which to enter the graph, with its exact score. */
+typedef struct EntryPoint
+{
+	NodeAddr	addr;
+	float		ip;
+	float		norm;
+	float		key;			/* where entry_choose has set it */
+} EntryPoint;
+
 typedef struct GraphSearch GraphSearch;
 
 extern GraphQuery *graph_query_create(const NodeLayout *layout);
@@ -40,8 +49,8 @@ extern void graph_query_set(const NodeLayout *layout, float unit,
 extern GraphSearch *graph_search_create(GraphStore *store);
 extern void graph_search_begin(GraphSearch *search, const GraphQuery *query,
 							   Measure measure, int budget);
-extern void graph_search_enter(GraphSearch *search, NodeAddr addr, float ip,
-							   float norm);
+extern void graph_search_enter(GraphSearch *search, const EntryPoint *points,
+							   int n);
 extern bool graph_search_step(GraphSearch *search, Visit *visit, int8 *own);
 extern bool graph_search_has_visited(const GraphSearch *search, NodeAddr addr);
 extern int64 graph_search_nvisited(const GraphSearch *search);

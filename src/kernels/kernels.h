@@ -55,6 +55,23 @@ typedef struct EdgeScale
 } EdgeScale;
 
 /*
+ * How scores s[i] become squared distances of vectors with one more coordinate
+ * (vector/mips.h):
+ *
+ *		query_norm2 + n[i] - 2 s[i] + (query_z - z[i])^2,
+ *		n[i] = lengths[i]^2 unit2, z[i] = sqrt(max(radius2 - n[i], 0))
+ *
+ * lengths is an array of float16.
+ */
+typedef struct EdgeDistance
+{
+	float		unit2;
+	float		radius2;
+	float		query_norm2;
+	float		query_z;
+} EdgeDistance;
+
+/*
  * What is left of a vector sy * y when its part along another is taken out:
  *
  *		r[i] = sy * y[i] - tp * p[i]
@@ -136,6 +153,15 @@ typedef struct Kernels
 								const uint16_t f[FASTSCAN_LANES],
 								const EdgeScale *scale,
 								float scores[FASTSCAN_LANES]);
+
+	/* Squared distances from scores: see EdgeDistance. */
+	void		(*edge_distances) (const float scores[FASTSCAN_LANES],
+								   const uint16_t lengths[FASTSCAN_LANES],
+								   const EdgeDistance *distance,
+								   float distances[FASTSCAN_LANES]);
+
+	/* Bit i of the result is set where values[i] < limit: never for a NaN. */
+	uint32_t	(*floats_below) (const float values[FASTSCAN_LANES], float limit);
 
 	/*
 	 * Scores of a FastScan block (Andre et al. 2017): for each of ngroups

@@ -606,6 +606,48 @@ avx2_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 									 t + i, f + i, &in));
 }
 
+static TARGET void
+avx2_edge_distances(const float scores[FASTSCAN_LANES],
+					const uint16_t lengths[FASTSCAN_LANES],
+					const EdgeDistance *distance,
+					float distances[FASTSCAN_LANES])
+{
+	const __m256 unit2 = _mm256_set1_ps(distance->unit2);
+	const __m256 radius2 = _mm256_set1_ps(distance->radius2);
+	const __m256 query_norm2 = _mm256_set1_ps(distance->query_norm2);
+	const __m256 query_z = _mm256_set1_ps(distance->query_z);
+
+	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
+	{
+		__m256		length = load_lanes(lengths, i, ELEMENT_F16);
+		__m256		norm2 = _mm256_mul_ps(_mm256_mul_ps(length, length), unit2);
+		__m256		rest = _mm256_max_ps(_mm256_sub_ps(radius2, norm2),
+										 _mm256_setzero_ps());
+		__m256		z = _mm256_sub_ps(query_z, _mm256_sqrt_ps(rest));
+		__m256		plain = _mm256_fmadd_ps(_mm256_set1_ps(-2.0f),
+											load_lanes(scores, i, ELEMENT_F32),
+											_mm256_add_ps(query_norm2, norm2));
+
+		_mm256_storeu_ps(distances + i, _mm256_fmadd_ps(z, z, plain));
+	}
+}
+
+static TARGET uint32_t
+avx2_floats_below(const float values[FASTSCAN_LANES], float limit)
+{
+	const __m256 limits = _mm256_set1_ps(limit);
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
+	{
+		__m256		below = _mm256_cmp_ps(load_lanes(values, i, ELEMENT_F32),
+										  limits, _CMP_LT_OQ);
+
+		mask |= (uint32_t) _mm256_movemask_ps(below) << i;
+	}
+	return mask;
+}
+
 /*
  * All ones where a score is at least the threshold, 16 bits each; the order is
  * the first half of a, that of b, and the second halves.
@@ -730,6 +772,8 @@ static const Kernels avx2_table = {
 	.edge_sums = avx2_edge_sums,
 	.edge_factors = avx2_edge_factors,
 	.edge_scores = avx2_edge_scores,
+	.edge_distances = avx2_edge_distances,
+	.floats_below = avx2_floats_below,
 	.code_scan_block = avx2_code_scan_block,
 	.keys_in_range = avx2_keys_in_range,
 	.edge_residual = avx2_edge_residual,

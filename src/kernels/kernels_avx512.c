@@ -358,6 +358,44 @@ avx512_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 						 lane_scores(load64(sums + i), t + i, f + i, &in));
 }
 
+static TARGET void
+avx512_edge_distances(const float scores[FASTSCAN_LANES],
+					  const uint16_t lengths[FASTSCAN_LANES],
+					  const EdgeDistance *distance,
+					  float distances[FASTSCAN_LANES])
+{
+	const __m512 unit2 = _mm512_set1_ps(distance->unit2);
+	const __m512 radius2 = _mm512_set1_ps(distance->radius2);
+	const __m512 query_norm2 = _mm512_set1_ps(distance->query_norm2);
+	const __m512 query_z = _mm512_set1_ps(distance->query_z);
+
+	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
+	{
+		__m512		length = load_lanes(lengths, i, LANES, ELEMENT_F16);
+		__m512		norm2 = _mm512_mul_ps(_mm512_mul_ps(length, length), unit2);
+		__m512		rest = _mm512_max_ps(_mm512_sub_ps(radius2, norm2),
+										 _mm512_setzero_ps());
+		__m512		z = _mm512_sub_ps(query_z, _mm512_sqrt_ps(rest));
+		__m512		plain = _mm512_fmadd_ps(_mm512_set1_ps(-2.0f),
+											load_lanes(scores, i, LANES, ELEMENT_F32),
+											_mm512_add_ps(query_norm2, norm2));
+
+		_mm512_storeu_ps(distances + i, _mm512_fmadd_ps(z, z, plain));
+	}
+}
+
+static TARGET uint32_t
+avx512_floats_below(const float values[FASTSCAN_LANES], float limit)
+{
+	const __m512 limits = _mm512_set1_ps(limit);
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
+		mask |= (uint32_t) _mm512_cmp_ps_mask(load_lanes(values, i, LANES, ELEMENT_F32),
+											  limits, _CMP_LT_OQ) << i;
+	return mask;
+}
+
 static TARGET uint32_t
 avx512_code_scan_block(const uint8_t *block, const CodeScan *scan,
 					   float scores[FASTSCAN_LANES])
@@ -462,6 +500,8 @@ avx512_edge_residual(const EdgeInput *edge, size_t nbits, size_t n,
 	.edge_sums = avx2_edge_sums, \
 	.edge_factors = avx2_edge_factors, \
 	.edge_scores = avx512_edge_scores, \
+	.edge_distances = avx512_edge_distances, \
+	.floats_below = avx512_floats_below, \
 	.code_scan_block = avx512_code_scan_block, \
 	.keys_in_range = avx512_keys_in_range, \
 	.edge_residual = avx512_edge_residual

@@ -431,6 +431,47 @@ neon_code_scan_block(const uint8_t *block, const CodeScan *scan,
 	return mask;
 }
 
+static void
+neon_edge_distances(const float scores[FASTSCAN_LANES],
+					const uint16_t lengths[FASTSCAN_LANES],
+					const EdgeDistance *distance,
+					float distances[FASTSCAN_LANES])
+{
+	const EdgeDistance in = *distance;	/* a copy, which no store changes */
+
+	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
+	{
+		float32x4_t length = load_halves(lengths + i);
+		float32x4_t norm2 = vmulq_n_f32(vmulq_f32(length, length), in.unit2);
+		float32x4_t rest = vmaxnmq_f32(vsubq_f32(vdupq_n_f32(in.radius2), norm2),
+									   vdupq_n_f32(0.0f));
+		float32x4_t z = vsubq_f32(vdupq_n_f32(in.query_z), vsqrtq_f32(rest));
+		float32x4_t plain = vfmaq_n_f32(vaddq_f32(vdupq_n_f32(in.query_norm2),
+												  norm2),
+										load_floats(scores + i), -2.0f);
+
+		store_floats(distances + i, vfmaq_f32(plain, z, z));
+	}
+}
+
+static uint32_t
+neon_floats_below(const float values[FASTSCAN_LANES], float limit)
+{
+	static const uint32_t weights[LANES] = {1, 2, 4, 8};
+	const uint32x4_t bits = vld1q_u32(weights);
+	uint32x4_t	below = vdupq_n_u32(0);
+
+	for (int i = 0; i < FASTSCAN_LANES; i += LANES)
+	{
+		uint32x4_t	lanes = vcltq_f32(load_floats(values + i),
+									  vdupq_n_f32(limit));
+
+		below = vorrq_u32(below, vshlq_u32(vandq_u32(lanes, bits),
+										   vdupq_n_s32(i)));
+	}
+	return vaddvq_u32(below);
+}
+
 static uint32_t
 neon_keys_in_range(const uint64_t keys[FASTSCAN_LANES], uint64_t low,
 				   uint64_t high)
@@ -511,6 +552,8 @@ static const Kernels neon_table = {
 	.edge_sums = neon_edge_sums,
 	.edge_factors = neon_edge_factors,
 	.edge_scores = neon_edge_scores,
+	.edge_distances = neon_edge_distances,
+	.floats_below = neon_floats_below,
 	.code_scan_block = neon_code_scan_block,
 	.keys_in_range = neon_keys_in_range,
 	.edge_residual = neon_edge_residual,

@@ -268,6 +268,35 @@ scalar_edge_scores(const uint32_t sums[FASTSCAN_LANES],
 	}
 }
 
+static void
+scalar_edge_distances(const float scores[FASTSCAN_LANES],
+					  const uint16_t lengths[FASTSCAN_LANES],
+					  const EdgeDistance *distance,
+					  float distances[FASTSCAN_LANES])
+{
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		float		length = f16_to_float(load_u16(lengths + i));
+		float		norm2 = length * length * distance->unit2;
+		float		rest = distance->radius2 - norm2;
+		float		z = distance->query_z - sqrtf(rest > 0.0f ? rest : 0.0f);
+		float		result = distance->query_norm2 + norm2 -
+		2.0f * load_f32(scores + i) + z * z;
+
+		memcpy(distances + i, &result, sizeof(result));
+	}
+}
+
+static uint32_t
+scalar_floats_below(const float values[FASTSCAN_LANES], float limit)
+{
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+		mask |= (uint32_t) (load_f32(values + i) < limit) << i;
+	return mask;
+}
+
 static uint32_t
 scalar_code_scan_block(const uint8_t *block, const CodeScan *scan,
 					   float scores[FASTSCAN_LANES])
@@ -338,6 +367,8 @@ static const Kernels scalar_table = {
 	.edge_sums = scalar_edge_sums,
 	.edge_factors = scalar_edge_factors,
 	.edge_scores = scalar_edge_scores,
+	.edge_distances = scalar_edge_distances,
+	.floats_below = scalar_floats_below,
 	.code_scan_block = scalar_code_scan_block,
 	.keys_in_range = scalar_keys_in_range,
 	.edge_residual = scalar_edge_residual,

@@ -631,6 +631,96 @@ test_edge_scores(const Kernels *k)
 	tap_ok(good, "%s: edge_scores", k->name);
 }
 
+/*
+ * One lane's squared distance, and the sum of the sizes of its terms.  What is
+ * under the root is rounded as the kernels do: the root of what is nearly zero
+ * makes much of the last bit.
+ */
+static double
+exact_distance(const EdgeDistance *distance, double score, float length,
+			   double *terms)
+{
+	volatile float norm2 = length * length;
+	volatile float rest;
+	double		z;
+
+	norm2 *= distance->unit2;
+	rest = distance->radius2 - norm2;
+	z = distance->query_z - sqrt(rest > 0 ? rest : 0);
+	*terms = distance->query_norm2 + norm2 + 2 * fabs(score) + distance->radius2 +
+		(double) distance->query_z * distance->query_z;
+	return (double) distance->query_norm2 + norm2 - 2 * score + z * z;
+}
+
+/* Items shorter than the radius, as long as it, and longer. */
+static bool
+edge_distances_right(const Kernels *k, int shift)
+{
+	float	   *scores = place(0, sizeof(float) * FASTSCAN_LANES, shift);
+	uint16_t   *lengths = place(1, sizeof(uint16_t) * FASTSCAN_LANES, shift);
+	float	   *distances = place(2, sizeof(float) * FASTSCAN_LANES, shift);
+	float		radius = random_between(0, 3) == 0 ? 0.0f : fabsf(random_float());
+	float		norm = fabsf(random_float());
+	EdgeDistance distance = {ldexpf(1.0f, random_between(-4, 4)),
+		radius * radius, norm * norm,
+	random_between(0, 1) * radius};
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		set_float(scores, i, random_float());
+		set_half(lengths, i, (uint16_t) random_between(0, 0x4400));
+	}
+	k->edge_distances(scores, lengths, &distance, distances);
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		double		terms;
+		double		right = exact_distance(&distance, get_float(scores, i),
+										   half_value(get_half(lengths, i)), &terms);
+
+		if (!sum_within(get_float(distances, i), right, terms + FLT_MIN, 8))
+		{
+			printf("# %s: edge_distances lane %d is %.9g, not %.9g\n",
+				   k->name, i, get_float(distances, i), right);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Values at a limit and beside it, infinities, NaNs and others. */
+static bool
+floats_below_right(const Kernels *k, float limit, int shift)
+{
+	const float near[] = {limit, nextafterf(limit, INFINITY),
+	nextafterf(limit, -INFINITY), INFINITY, -INFINITY, NAN, 0.0f, -0.0f};
+	float	   *values = place(0, sizeof(float) * FASTSCAN_LANES, shift);
+	uint32_t	right = 0;
+
+	for (int i = 0; i < FASTSCAN_LANES; i++)
+	{
+		float		value = i % 2 == 0 ? near[random_between(0, 7)] : random_float();
+
+		set_float(values, i, value);
+		right |= (uint32_t) (value < limit) << i;
+	}
+	return k->floats_below(values, limit) == right;
+}
+
+static void
+test_edge_keys(const Kernels *k)
+{
+	const float limits[] = {0.0f, -0.5f, 0.25f, INFINITY, -INFINITY, NAN};
+	bool		good = true;
+
+	for (int i = 0; good && i < 20000; i++)
+		good = edge_distances_right(k, i % ALIGNMENTS);
+	tap_ok(good, "%s: edge_distances", k->name);
+	good = true;
+	for (int i = 0; i < 6000; i++)
+		good = floats_below_right(k, limits[i % 6], i % ALIGNMENTS) && good;
+	tap_ok(good, "%s: floats_below", k->name);
+}
+
 /* A block, its scan and scores in the arenas, at random alignments. */
 typedef struct ScanCase
 {
@@ -1090,6 +1180,7 @@ test_table(const Kernels *k)
 	test_edge_sums(k);
 	test_edge_factors(k);
 	test_edge_scores(k);
+	test_edge_keys(k);
 	test_code_scan(k);
 	test_edge_residual(k);
 	test_keys(k);

@@ -21,7 +21,7 @@ SKIP:
 	$node->safe_psql('postgres',
 		'CREATE INDEX items_v ON items USING recsys_hnsw (v); VACUUM ANALYZE items');
 
-	for ([ 10, 0.98, 60 ], [ 100, 0.98, 245 ], [ 1000, 0.98, 2800 ])
+	for ([ 10, 0.98, 60 ], [ 100, 0.98, 245 ], [ 1000, 0.98, 3100 ])
 	{
 		my ($k, $bound, $max_reads) = @$_;
 		my ($recall, $reads) = set_recall($node, 'items_v', $k, $bound, 'gowalla');
