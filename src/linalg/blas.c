@@ -95,7 +95,6 @@ blas_load(void)
 {
 	void	   *library;
 	void		(*set_num_threads) (int);
-
 	__typeof__(sgemm) product;
 
 	if (sgemm != NULL)
