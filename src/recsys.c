@@ -11,6 +11,7 @@
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
 #include "index/scan_explain.h"
+#include "index/scan_limit.h"
 #include "index/scan_stat.h"
 #include "ivfpq/ivf.h"
 #include "kernels/kernels.h"
@@ -26,6 +27,7 @@ _PG_init(void)
 	kernels_init();
 	scan_stat_init();
 	scan_explain_init();
+	scan_limit_init();
 	hnsw_init();
 	ivf_init();
 }

@@ -67,7 +67,7 @@ explain_strategies(const ScanTally *tally, struct ExplainState *es)
  * nor one that refers to the outer query for parallel safe.
  */
 static void
-explain_workers(const IndexScanState * state, struct ExplainState *es)
+explain_workers(const IndexScanState *state, struct ExplainState *es)
 {
 	const		SharedIndexScanInstrumentation *shared = state->iss_SharedInfo;
 	uint64		nscans = 0;
@@ -105,7 +105,7 @@ static void
 explain_node(PlanState *planstate, List *ancestors, const char *relationship,
 			 const char *plan_name, struct ExplainState *es)
 {
-	const		IndexScanState *state;
+	const IndexScanState *state;
 	const IndexMethod *method;
 
 	if (next_hook)

@@ -95,6 +95,7 @@ blas_load(void)
 {
 	void	   *library;
 	void		(*set_num_threads) (int);
+
 	__typeof__(sgemm) product;
 
 	if (sgemm != NULL)

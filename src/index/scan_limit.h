@@ -1,0 +1,20 @@
+/*
+ * scan_limit.h
+ *		How many rows a scan will be asked for: the LIMIT above it.
+ */
+#ifndef RECSYS_SCAN_LIMIT_H
+#define RECSYS_SCAN_LIMIT_H
+
+#include "access/genam.h"
+
+/* Look at statements when they start. */
+extern void scan_limit_init(void);
+
+/*
+ * The rows that a LIMIT wants of a scan, OFFSET's among them, or 0 where there is
+ * none or it is not known.  Conditions between the two may call for more rows.
+ * To be called when the first row is asked for.
+ */
+extern double scan_limit(IndexScanDesc scan);
+
+#endif							/* RECSYS_SCAN_LIMIT_H */
