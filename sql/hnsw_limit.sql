@@ -46,8 +46,6 @@ SELECT pg_temp.knew();
 SELECT count(*) FROM (SELECT id FROM limited ORDER BY v <#> pg_temp.noise(-1, 24) OFFSET 5990) s;
 
 -- through nodes that pass rows on
-SELECT count(*) FROM (SELECT id, v <#> pg_temp.noise(-1, 24) AS d FROM limited ORDER BY 2 LIMIT 40 FOR UPDATE) s;
-SELECT pg_temp.knew();
 SELECT count(*) FROM (SELECT id FROM limited l WHERE NOT EXISTS (SELECT FROM seen s WHERE s.id = l.id)
 	ORDER BY v <#> pg_temp.noise(-1, 24) LIMIT 40) s;
 SELECT pg_temp.knew();

@@ -87,6 +87,13 @@
 #define DOUBLE_VISIT 4000.0
 #define DEAREST_VISIT 8000.0
 
+/*
+ * Scans for more rows have all entries as candidates, after so many visits: by
+ * then most entries are worse than what the search keeps at hand.
+ */
+#define ENTER_ALL_ROWS (2.0 * FIRST_STAGE_ROWS)
+#define ENTER_ALL_VISITS 64
+
 /* Rows that ef_search pays for. */
 #define ROWS_INCLUDED 4.0
 
@@ -474,8 +481,6 @@ scan_next_stage(IndexScanDesc scan, HnswScan *so)
 		return false;
 	if (so->search == NULL)
 		scan_enter(scan, so);
-	if (so->stage_rows > FIRST_STAGE_ROWS)
-		scan_enter_all(so);
 	saturation_promise(&so->saturation, so->promised, most);
 	return true;
 }
@@ -510,8 +515,13 @@ scan_walk(IndexScanDesc scan, HnswScan *so)
 		return false;
 	most = scan_exact_visits(so);
 	while (!scan_row_is_ready(so))
+	{
+		if (so->stage_rows > ENTER_ALL_ROWS &&
+			graph_search_nvisited(so->search) >= ENTER_ALL_VISITS)
+			scan_enter_all(so);
 		if (scan_is_hopeless(so, most) || !scan_visit(so))
 			return false;
+	}
 	return true;
 }
 
