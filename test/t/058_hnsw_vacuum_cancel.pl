@@ -1,5 +1,9 @@
 # A VACUUM of recsys_hnsw is cancelled in its stages: the index passes its
 # check, has all rows, and the next VACUUM takes up what was left.
+#
+# Another session watches the index, and cancels the VACUUM when that has come
+# to the stage wanted.  Where the VACUUM was faster it is tried again, with other
+# dead rows and longer pauses.
 use strict;
 use warnings;
 
@@ -14,54 +18,105 @@ create_noise($node);
 $node->safe_psql('postgres', q{
 	CREATE TABLE items (id int PRIMARY KEY, v vector(24), k int);
 	CREATE INDEX items_v ON items USING recsys_hnsw (v vector_l2_ops, k);
-	INSERT INTO items SELECT i, noise(i, 24), i % 10 FROM generate_series(1, 400) i;
-	DELETE FROM items WHERE id % 10 > 0});
+	INSERT INTO items SELECT i, noise(i, 24), i % 10 FROM generate_series(1, 40) i;
+	-- Cancels the statement of a backend when a condition on the statistics of an
+	-- index holds, or so many milliseconds later.  Ends with the backend at the latest.
+	CREATE PROCEDURE cancel_when(backend int, index regclass, condition text, later int)
+	LANGUAGE plpgsql AS $$
+	DECLARE
+		reached bool;
+	BEGIN
+		LOOP
+			EXECUTE format('SELECT %s FROM recsys.index_stats(%L)', condition, index) INTO reached;
+			EXIT WHEN reached OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend);
+			COMMIT;
+		END LOOP;
+		PERFORM pg_sleep(later / 1000.0);
+		PERFORM pg_cancel_backend(backend);
+	END $$});
 
-my $stats = q{SELECT tombstones > 0, free_slots FROM recsys.index_stats('items_v')};
-my (undef, $free) = split /\|/, $node->safe_psql('postgres', $stats);
-my %stages;
-
-# A VACUUM that is cancelled after so many milliseconds, unless it is done before:
-# each page of each pass takes 2.
-sub vacuum
+# Tombstones and free slots of a table's index.
+sub stats
 {
-	my ($table, $ms) = @_;
-	my ($status, $stdout, $stderr) = $node->psql('postgres', "VACUUM $table",
-		connstr => $node->connstr('postgres')
-		  . " options='-c statement_timeout=$ms -c vacuum_cost_delay=2 -c vacuum_cost_limit=1'");
-	BAIL_OUT($stderr) unless $stderr =~ /^$|canceling statement due to statement timeout/;
-	return $stderr eq '';
+	my ($table) = @_;
+	return split /\|/, $node->safe_psql('postgres',
+		"SELECT tombstones, free_slots FROM recsys.index_stats('${table}_v')");
 }
 
-for (my $ms = 100; $ms < 20_000; $ms += 40)
+# VACUUM with pauses of so many milliseconds at each page, cancelled so long after
+# a condition on its index holds; whether it was.
+sub cancelled
 {
-	last if vacuum('items', $ms);
-	my ($tombstones, $now_free) = split /\|/, $node->safe_psql('postgres', $stats);
-	my $stage = $tombstones eq 'f' ? 'begin' : $now_free > $free ? 'free' : 'repair';
-	next if $stages{$stage}++ > 2;
-	check_whole($node, 'items', 'items_v', "cancelled after $ms ms, $stage");
+	my ($table, $pause, $condition, $later) = @_;
+	my $vacuum = session($node, "SELECT 'pid ' || pg_backend_pid(); SET vacuum_cost_limit = 1;
+		SET vacuum_cost_delay = $pause; VACUUM $table");
+	$vacuum->{handle}->pump while ${ $vacuum->{out} } !~ /pid \d+\n/ && $vacuum->{handle}->pumpable;
+	my ($pid) = ${ $vacuum->{out} } =~ /pid (\d+)/ or BAIL_OUT(${ $vacuum->{out} });
+	$node->safe_psql('postgres', "CALL cancel_when($pid, '${table}_v', '$condition', $later)");
+	return 0 if finish($vacuum);
+	BAIL_OUT(${ $vacuum->{out} }) unless ${ $vacuum->{out} } =~ /canceling statement due to user request/;
+	return 1;
 }
-ok($stages{repair} && $stages{free}, 'cancelled while it repaired and while it freed slots');
+
+# The pauses of one try after the other, in milliseconds.
+my @pauses = (2, 4, 8, 16, 32, 64, 100, 100, 100, 100);
+my ($dead, $tries) = (360, 0);
+
+# A VACUUM that is cancelled in a stage, in one of several tries.  Each begins with
+# other dead rows, and with what the VACUUM before has left.
+sub cancelled_in
+{
+	my ($stage, $condition, $later) = @_;
+	for my $pause (@pauses)
+	{
+		my $seed = 1000 * ++$tries;
+		$node->safe_psql('postgres', "INSERT INTO items SELECT 1000 + i, noise($seed + i, 24), i % 10
+			FROM generate_series(1, $dead) i; DELETE FROM items WHERE id > 1000");
+		my ($tombstones, $free) = stats('items');
+		my $when = $condition =~ s/:old\b/$tombstones/r =~ s/:all\b/$tombstones + $dead/er =~ s/:free\b/$free/r;
+		next unless cancelled('items', $pause, $when, $later);
+		my ($left, $now_free) = stats('items');
+		my $at = $left == 0 ? 'end' : $now_free > $free ? 'free'
+		  : $left == $tombstones + $dead ? 'repair' : 'rows';
+		return 1 if $at eq $stage;
+		note "with pauses of $pause ms it was cancelled at $at";
+	}
+	return 0;
+}
+
+for (
+	[ 'rows', 'tombstones > :old', 0, 'while it took out rows' ],
+	[ 'repair', 'tombstones = :all', 0, 'when it had taken out all rows' ],
+	[ 'free', 'free_slots > :free', 0, 'when it had begun to free slots' ],
+	[ 'repair', 'tombstones = :all', 100, 'while it repaired' ],
+	[ 'repair', 'tombstones = :all', 250, 'while it repaired, later' ],
+	[ 'free', 'free_slots > :free', 50, 'while it freed slots' ])
+{
+	my ($stage, $condition, $later, $name) = @$_;
+	ok(cancelled_in($stage, $condition, $later), "cancelled $name");
+	check_whole($node, 'items', 'items_v', $name);
+}
+$node->safe_psql('postgres', 'VACUUM items');
 check_whole($node, 'items', 'items_v', 'the VACUUM that was not cancelled');
-like($node->safe_psql('postgres', $stats), qr/^f/, 'it left no tombstone');
+is((stats('items'))[0], 0, 'it left no tombstone');
 
 # All nodes are dead, and fill most of the entry set: those that come then have no
 # neighbour but one another, and become entries.
 for my $class ('l2', 'ip')
 {
-	$node->safe_psql('postgres', qq{
-		DROP TABLE IF EXISTS gone;
-		CREATE TABLE gone (id int PRIMARY KEY, v vector(24));
-		CREATE INDEX gone_v ON gone USING recsys_hnsw (v vector_${class}_ops);
-		INSERT INTO gone SELECT i, noise(i, 24) FROM generate_series(1, 950) i;
-		DELETE FROM gone});
-	my $tombstones = 'f';
-	for (my $ms = 100; $tombstones eq 'f'; $ms += 50)
+	my $reached = 0;
+	for my $pause (@pauses)
 	{
-		BAIL_OUT('no VACUUM was cancelled while it repaired') if vacuum('gone', $ms);
-		$tombstones = $node->safe_psql('postgres',
-			q{SELECT tombstones = 950 FROM recsys.index_stats('gone_v')});
+		$node->safe_psql('postgres', qq{
+			DROP TABLE IF EXISTS gone;
+			CREATE TABLE gone (id int PRIMARY KEY, v vector(24));
+			CREATE INDEX gone_v ON gone USING recsys_hnsw (v vector_${class}_ops);
+			INSERT INTO gone SELECT i, noise(i, 24) FROM generate_series(1, 950) i;
+			DELETE FROM gone});
+		$reached = cancelled('gone', $pause, 'tombstones = 950', 0) && (stats('gone'))[0] == 950;
+		last if $reached;
 	}
+	ok($reached, "$class: cancelled when all rows had been taken out");
 	$node->safe_psql('postgres',
 		'INSERT INTO gone SELECT i, noise(i, 24) FROM generate_series(1001, 1700) i');
 	check_passes($node, 'gone_v', "$class: rows inserted where all others were dead");
