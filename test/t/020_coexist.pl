@@ -102,8 +102,9 @@ sub check_indexes
 		$query = "$query ORDER BY $order LIMIT 5";
 		my $exact = $node->safe_psql($db, "SET enable_indexscan = off; SET enable_indexonlyscan = off; $query");
 		my $fast = 'SET enable_seqscan = off; SET enable_sort = off;';
-		# an inverted file with its one probe would miss some, by chance
+		# with one probe, or few visits, some would be missed, by chance
 		$fast .= ' SET ivfflat.probes = 100;' if $method eq 'ivfflat';
+		$fast .= ' SET hnsw.ef_search = 1000;' if $method eq 'hnsw';
 		like($node->safe_psql($db, "$fast EXPLAIN (COSTS OFF) $query"),
 			qr/Index (Only )?Scan using probe/, "$name is used");
 		my %found = map { $_ => 1 } split /\n/, $node->safe_psql($db, "$fast $query");

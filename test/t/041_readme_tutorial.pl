@@ -25,6 +25,8 @@ $ENV{PYTHONPATH} = abs_path('tools');
 $ENV{PYTHONDONTWRITEBYTECODE} = 1;
 my $node = PostgreSQL::Test::Cluster->new('tutorial');
 $node->init;
+# plans go by the statistics that the text collects
+$node->append_conf('postgresql.conf', 'autovacuum = off');
 $node->start;
 markdown_run($node, $python, @blocks);
 $node->stop;

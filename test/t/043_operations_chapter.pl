@@ -76,6 +76,8 @@ for my $file (glob 'src/{index,hnsw,ivfpq}/*.c')
 
 my $node = PostgreSQL::Test::Cluster->new('operations');
 $node->init;
+# plans go by the statistics that the text collects
+$node->append_conf('postgresql.conf', 'autovacuum = off');
 $node->start;
 markdown_run($node, undef, @blocks);
 $node->stop;

@@ -49,7 +49,7 @@ like($out, qr/NOTICE: +the graph of index "items_v" no longer fits into maintena
 like($out, qr/HINT: .*maintenance_work_mem/, 'and what helps');
 like($phases, qr/inserting rows beyond memory/, 'the slower path has its phase');
 check_passes($node, 'items_v', 'little memory');
-my $recall = "SELECT recsys.index_recall('items_v', (SELECT array_agg(noise(-i, 96)) FROM generate_series(1, 100) i), 20)";
+my $recall = "SELECT recsys.index_recall('items_v', (SELECT array_agg(noise(-i, 96)) FROM generate_series(1, 300) i), 20)";
 my $poor = $node->safe_psql('postgres', $recall);
 my $rich = $node->safe_psql('postgres', "REINDEX INDEX items_v; $recall");
 note "recall\@20 $poor with little memory, $rich with enough";

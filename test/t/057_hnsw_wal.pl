@@ -9,7 +9,7 @@ use Test::More;
 
 my $rows = 200;
 my $node = index_node('wal');
-$node->append_conf('postgresql.conf', 'full_page_writes = off');
+$node->append_conf('postgresql.conf', "full_page_writes = off\nwal_keep_size = 256MB");
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION recsys;

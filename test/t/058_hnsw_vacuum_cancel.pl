@@ -48,10 +48,8 @@ sub stats
 sub cancelled
 {
 	my ($table, $pause, $condition, $later) = @_;
-	my $vacuum = session($node, "SELECT 'pid ' || pg_backend_pid(); SET vacuum_cost_limit = 1;
-		SET vacuum_cost_delay = $pause; VACUUM $table");
-	$vacuum->{handle}->pump while ${ $vacuum->{out} } !~ /pid \d+\n/ && $vacuum->{handle}->pumpable;
-	my ($pid) = ${ $vacuum->{out} } =~ /pid (\d+)/ or BAIL_OUT(${ $vacuum->{out} });
+	my $vacuum = session($node, "$tell_pid SET vacuum_cost_limit = 1; SET vacuum_cost_delay = $pause; VACUUM $table");
+	my $pid = session_pid($vacuum);
 	$node->safe_psql('postgres', "CALL cancel_when($pid, '${table}_v', '$condition', $later)");
 	return 0 if finish($vacuum);
 	BAIL_OUT(${ $vacuum->{out} }) unless ${ $vacuum->{out} } =~ /canceling statement due to user request/;

@@ -23,10 +23,15 @@ my $numbers = test_numbers('disk', $PLENTY);
 $ENV{DISKFULL_FILE} = $numbers;
 $ENV{DISKFULL_UNDER} = '/base/:/pg_wal/';
 
-# Files may grow by so many bytes from now on.
+my $node = index_node('disk');
+
+# Files may grow by so many bytes from now on.  A segment of the WAL has been begun
+# before, which has room for what a statement writes until it fails.
 sub disk_has
 {
 	my ($bytes) = @_;
+	$node->safe_psql('postgres', q{SELECT pg_switch_wal(); SELECT pg_logical_emit_message(true, '', '')})
+	  if $bytes < $PLENTY;
 	open my $fh, '+<:raw', $numbers or die "$numbers: $!";
 	seek $fh, 0, SEEK_SET;
 	print $fh pack('q<', $bytes);
@@ -34,10 +39,9 @@ sub disk_has
 	return;
 }
 
-my $node = index_node('disk');
-# WAL that is written fits into segments that are there
+# no checkpoint gives segments of the WAL back while it cannot grow
 $node->append_conf('postgresql.conf',
-	"fsync = off\nmax_wal_size = 1GB\nmin_wal_size = 512MB\nmin_parallel_table_scan_size = 0\nbgwriter_lru_maxpages = 0");
+	"fsync = off\nmax_wal_size = 8GB\ncheckpoint_timeout = 1h\nmin_parallel_table_scan_size = 0\nbgwriter_lru_maxpages = 0");
 {
 	local $ENV{LD_PRELOAD} = $library;
 	$node->start;

@@ -106,9 +106,9 @@ sub all_at_once
 		note "$_->{name}: " . ($transactions // 0) . ' transactions';
 		ok($done && ${ $_->{out} } !~ /ERROR|FATAL|PANIC|aborted/i, "$_->{name}: no error")
 		  or diag ${ $_->{out} };
-		# each of reindex rebuilds both indexes; a busy machine got to two
-		cmp_ok($transactions // 0, '>', $_->{name} eq 'reindex' ? 1 : 2,
-			"$_->{name}: something was done");
+		# on a slow machine it is one of reindex, which rebuilds both indexes, and
+		# VACUUM waits for that
+		cmp_ok($transactions // 0, '>=', 1, "$_->{name}: something was done");
 	}
 	$node->safe_psql('postgres', 'VACUUM items');
 	check_whole($node, 'items', 'items_v', 'afterwards');
@@ -132,9 +132,10 @@ sub as_good_as_fresh
 sub grows
 {
 	my ($name, $sql) = @_;
+	# what is a file's or shared may come and go
 	my $kb = "CREATE OR REPLACE FUNCTION pg_temp.rss() RETURNS int LANGUAGE sql AS
-		\$\$ SELECT (regexp_match(pg_read_file('/proc/' || pg_backend_pid() || '/status'), 'VmRSS:\\s+(\\d+)'))[1]::int
-			- (regexp_match(pg_read_file('/proc/' || pg_backend_pid() || '/status'), 'RssShmem:\\s+(\\d+)'))[1]::int \$\$";
+		\$\$ SELECT sum(kb[1]::int) FROM regexp_matches(pg_read_file('/proc/' || pg_backend_pid() || '/status'),
+			'(?:RssAnon|VmSwap):\\s+(\\d+)', 'g') kb \$\$";
 	my @kb = split /\n/, $node->safe_psql('postgres', qq{
 		SET enable_seqscan = off;
 		$kb;
@@ -184,7 +185,8 @@ sub cancels
 		my ($status, $stdout, $stderr) = $node->psql('postgres',
 			"SET enable_seqscan = off; SET statement_timeout = '300ms'; $sql");
 		like($stderr, qr/canceling statement due to statement timeout/, "$name are cancelled");
-		cmp_ok(time() - $started, '<', 2, "$name: the cancel takes effect soon");
+		# 072_limits_slow.pl has what soon is
+		cmp_ok(time() - $started, '<', 15, "$name: the cancel takes effect soon");
 	}
 	check_whole($node, 'items', 'items_v', 'after cancels');
 	return;

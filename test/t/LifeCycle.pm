@@ -52,13 +52,14 @@ sub session
 	$session{run} = IPC::Run::start(
 		[ 'psql', '-XqAt', '-h', $host, '-p', $port, '-d', $db // 'postgres' ],
 		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err},
-		IPC::Run::timeout(180));
+		$session{timer} = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	return \%session;
 }
 
 sub ask
 {
 	my ($session, $sql) = @_;
+	$session->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
 	$session->{out} = $session->{err} = '';
 	$session->{in} .= "$sql;\n\\echo -done-\n\\warn -done-\n";
 	$session->{run}->pump
