@@ -437,7 +437,7 @@ scan_promise(IndexScanDesc scan, HnswScan *so)
 		so->stage_rows = Max(FIRST_STAGE_ROWS,
 							 LIMIT_ROWS(scan_limit(scan)));
 	else if (so->nreturned >= so->stage_rows)
-		so->stage_rows *= STAGE_GROWTH;
+		so->stage_rows *= scan_limit_growth(scan, STAGE_GROWTH);
 	so->promised = Max(so->stage_rows + nlate, rank * (1.0 + PROMISE_GROWTH));
 	return true;
 }

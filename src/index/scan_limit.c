@@ -18,6 +18,13 @@
 
 #include "index/scan_limit.h"
 
+/*
+ * A stage that did not do grows by what the rows so far say, this much more, and
+ * by no less than this.
+ */
+#define GROWTH_MORE 1.15
+#define LEAST_GROWTH 1.25
+
 typedef struct LimitedScan
 {
 	dlist_node	node;
@@ -103,8 +110,9 @@ scan_limit_init(void)
 	ExecutorStart_hook = limit_executor_start;
 }
 
-double
-scan_limit(IndexScanDesc scan)
+/* The Limit node above a scan that has a count, or NULL. */
+static const LimitState *
+limit_find(IndexScanDesc scan)
 {
 	dlist_iter	i;
 
@@ -113,8 +121,32 @@ scan_limit(IndexScanDesc scan)
 		const LimitedScan *limited = dlist_container(LimitedScan, node, i.cur);
 
 		if (limited->scan->iss_ScanDesc == scan)
-			return limited->limit->noCount ? 0.0 :
-				(double) limited->limit->count + (double) limited->limit->offset;
+			return limited->limit->noCount ? NULL : limited->limit;
 	}
-	return 0.0;
+	return NULL;
+}
+
+static double
+limit_rows(const LimitState *limit)
+{
+	return (double) limit->count + (double) limit->offset;
+}
+
+double
+scan_limit(IndexScanDesc scan)
+{
+	const LimitState *limit = limit_find(scan);
+
+	return limit == NULL ? 0.0 : limit_rows(limit);
+}
+
+double
+scan_limit_growth(IndexScanDesc scan, double most)
+{
+	const LimitState *limit = limit_find(scan);
+
+	if (limit == NULL || limit->position == 0)
+		return most;
+	return Min(Max(GROWTH_MORE * limit_rows(limit) / (double) limit->position,
+				   LEAST_GROWTH), most);
 }

@@ -17,4 +17,11 @@ extern void scan_limit_init(void);
  */
 extern double scan_limit(IndexScanDesc scan);
 
+/*
+ * By how much a scan that finds rows in stages should raise its promise when all
+ * rows promised so far have been returned: as the share of them that has reached
+ * the LIMIT says, at most by a factor, and by that factor where it says nothing.
+ */
+extern double scan_limit_growth(IndexScanDesc scan, double most);
+
 #endif							/* RECSYS_SCAN_LIMIT_H */

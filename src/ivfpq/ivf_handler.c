@@ -306,7 +306,7 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
 	cost_init(&cost, path, costs.indexSelectivity);
-	wanted = ivf_stage_end(Max(root->limit_tuples, 1.0));
+	wanted = ivf_first_stage(root->limit_tuples);
 	nscanned = guc_ivfpq_probes > 0 ?
 		cost.nrows * guc_ivfpq_probes / cost.nlists :
 		SCAN_BEYOND * ivf_scan_rows(cost.nmatching, cost.nlists, wanted) *

@@ -2,11 +2,11 @@
  * ivf_scan.c
  *		Scan: rows in the order of their distance, for as long as asked.
  *
- * LIMIT is not passed to an access method, so the scan grows in stages.  A
- * stage promises a number of rows.  It goes through the codes of lists in the
- * order in which they promise good rows (ivf_lists.c), keeps the candidates of
- * the best estimates (ivf_pool.c), and gives these their almost exact scores
- * from the tape, or exact ones from the table (ivf_refine.c).  The rows wait
+ * The scan grows in stages.  A stage promises a number of rows, the first what a
+ * LIMIT wants, where one is known (index/scan_limit.h).  It goes through the
+ * codes of lists in the order in which they promise good rows (ivf_lists.c),
+ * keeps the candidates of the best estimates (ivf_pool.c), and gives these their
+ * almost exact scores from the tape, or exact ones from the table (ivf_refine.c).  The rows wait
  * in a heap ordered by a lower bound of their distance; the executor computes
  * the true one and makes the order exact.
  *
@@ -28,6 +28,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "index/scan_limit.h"
 #include "ivfpq/ivf.h"
 #include "ivfpq/ivf_scan.h"
 
@@ -327,9 +328,11 @@ scan_fill_pool(IvfScan *so, double wanted)
 
 /* Find the rows of the next stage. */
 static void
-scan_next_stage(IvfScan *so)
+scan_next_stage(IndexScanDesc scan, IvfScan *so)
 {
-	double		rows = Max(so->stage_rows * STAGE_GROWTH, FIRST_STAGE_ROWS);
+	double		rows = so->stage_rows == 0.0 ?
+	ivf_first_stage(scan_limit(scan)) :
+	so->stage_rows * scan_limit_growth(scan, STAGE_GROWTH);
 	double		wanted;
 	bool		enough;
 
@@ -352,7 +355,7 @@ scan_next_stage(IvfScan *so)
  * are put aside, and returned at the end.
  */
 static bool
-scan_next(IvfScan *so, FoundRow *row)
+scan_next(IndexScanDesc scan, IvfScan *so, FoundRow *row)
 {
 	for (;;)
 	{
@@ -367,7 +370,7 @@ scan_next(IvfScan *so, FoundRow *row)
 				return found_rows_next_late(&so->found, row);
 		}
 		CHECK_FOR_INTERRUPTS();
-		scan_next_stage(so);
+		scan_next_stage(scan, so);
 	}
 }
 
@@ -382,7 +385,7 @@ ivf_get_tuple(IndexScanDesc scan, ScanDirection dir)
 	Assert(ScanDirectionIsForward(dir));
 	if (!so->started)
 		scan_start(scan, so);
-	found = scan_next(so, &row);
+	found = scan_next(scan, so, &row);
 	MemoryContextSwitchTo(old);
 	if (!found)
 		return false;

@@ -17,7 +17,7 @@
 #include "ivfpq/ivf_pool.h"
 
 /*
- * Rows that the stages up to that of a row promise: 13, 40, 125, 387, 1200 ...
+ * Stages promise 13, 40, 125, 387, 1200 ... rows, or more than LIMIT at once.
  * The executor asks for rows until the lower bound of the next one is above the
  * distance of the last that it wants: by the error of sq8 codes that is some 6%
  * beyond LIMIT, at most 14% seen.  So LIMIT 10, 100 and 1000 each end within a
@@ -25,15 +25,13 @@
  */
 #define FIRST_STAGE_ROWS 13.0
 #define STAGE_GROWTH 3.1
+#define LIMIT_ROWS(limit) (1.1 * (limit) + 2.0)
 
+/* Rows of the first stage, where a limit is known: else it is not above 0. */
 static inline double
-ivf_stage_end(double rows)
+ivf_first_stage(double limit)
 {
-	double		end = FIRST_STAGE_ROWS;
-
-	while (end < rows)
-		end *= STAGE_GROWTH;
-	return end;
+	return Max(FIRST_STAGE_ROWS, LIMIT_ROWS(limit));
 }
 
 /* Candidates that are refined for the rows of stages, mostly. */
