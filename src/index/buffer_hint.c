@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "pgstat.h"
+#include "storage/buf_internals.h"
 #include "utils/rel.h"
 
 #include "base/compat.h"
@@ -74,5 +75,8 @@ buffer_hint_address(Relation rel, BlockNumber block)
 {
 	const BufferHint *hint = hint_of(rel, block);
 
-	return hint_matches(hint, rel, block) ? BufferGetBlock(hint->buffer) : NULL;
+	if (!hint_matches(hint, rel, block))
+		return NULL;
+	__builtin_prefetch(GetBufferDescriptor(hint->buffer - 1), 1);
+	return BufferGetBlock(hint->buffer);
 }

@@ -20,7 +20,8 @@ extern void buffer_hint_note(Relation rel, Buffer buffer);
 
 /*
  * The address of a page that is probably in a buffer, or NULL.  Without a pin
- * it may be another page by now: good for prefetching and for nothing else.
+ * it may be another page by now: good for prefetching and for nothing else.  The
+ * buffer's descriptor, which reading the page begins with, is prefetched here.
  */
 extern const char *buffer_hint_address(Relation rel, BlockNumber block);
 
