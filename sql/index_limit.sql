@@ -63,6 +63,15 @@ SELECT visited < current_setting('limited.more')::int AS knew FROM recsys.last_s
 -- none has passed by then
 SELECT count(*) FROM (SELECT id FROM limited WHERE v <#> pg_temp.noise(-1, 24) > -1 ORDER BY v <#> pg_temp.noise(-1, 24) LIMIT 10) s;
 
+-- how long a scan looks for more is up to ef_search, whatever the LIMIT
+SET recsys.hnsw_ef_search = 10;
+SELECT count(*) FROM (SELECT id FROM limited ORDER BY v <#> pg_temp.noise(-1, 24) LIMIT 100) s;
+SELECT set_config('limited.visits_10', visited::text, false) IS NOT NULL AS noted FROM recsys.last_scan();
+SET recsys.hnsw_ef_search = 160;
+SELECT count(*) FROM (SELECT id FROM limited ORDER BY v <#> pg_temp.noise(-1, 24) LIMIT 100) s;
+SELECT visited > 2 * current_setting('limited.visits_10')::int AS more FROM recsys.last_scan();
+RESET recsys.hnsw_ef_search;
+
 -- one scan for each outer row; inside a function; under EXPLAIN
 SELECT count(*), count(DISTINCT near.id) > 80 AS different FROM generate_series(1, 3) i,
 	LATERAL (SELECT id FROM limited ORDER BY v <#> pg_temp.noise(-i, 24) LIMIT 40) near;

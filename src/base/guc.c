@@ -10,7 +10,7 @@
 
 #include "base/guc.h"
 
-int			guc_hnsw_ef_search = 40;
+int			guc_hnsw_ef_search = GUC_HNSW_EF_SEARCH;
 int			guc_ivfpq_probes = 0;
 int			guc_model_cache_size = 64 * 1024;
 
@@ -19,9 +19,9 @@ void
 guc_init(void)
 {
 	DefineCustomIntVariable("recsys.hnsw_ef_search",
-							"Nodes that an HNSW scan visits beyond what the rows asked for need.",
+							"How long an HNSW scan looks for better rows than it has.",
 							"Higher values find more of the true nearest rows and cost more page accesses.",
-							&guc_hnsw_ef_search, 40, 1, 100000,
+							&guc_hnsw_ef_search, GUC_HNSW_EF_SEARCH, 1, 100000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("recsys.ivfpq_probes",
 							"Lists that an IVFPQ scan looks through; 0 lets it choose.",

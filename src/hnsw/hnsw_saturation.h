@@ -9,6 +9,8 @@ typedef struct Saturation
 {
 	MemoryContext context;		/* holds the arrays */
 	int			ef_search;
+	double		share_factor;	/* by which ef_search changes the window's
+								 * share */
 	double		expected_rate;	/* share of the visits that should find a node */
 	double		pass_rate;		/* and that does */
 	Size		nfound;			/* nodes */

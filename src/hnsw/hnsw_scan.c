@@ -20,6 +20,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
@@ -79,6 +81,13 @@
  */
 #define VISITS_PER_ROW 2.2
 #define FILTER_VISITS_PER_ROW 4.0
+
+/*
+ * The share of these for an ef_search: at K=1000 5 to 160 made 0.44, 0.54, 0.73,
+ * 1, 1.25 and 1.45 times as many visits as 40.
+ */
+#define VISITS_FACTOR(ef_search) \
+	Min(sqrt((ef_search) / (double) GUC_HNSW_EF_SEARCH), 1.5)
 
 /*
  * By how much the visits of a long scan are dearer.  Of a million rows in shared
@@ -389,7 +398,7 @@ scan_visit(HnswScan *so)
 double
 hnsw_graph_visits(double rows, double pass_rate)
 {
-	return guc_hnsw_ef_search +
+	return guc_hnsw_ef_search + VISITS_FACTOR(guc_hnsw_ef_search) *
 		(pass_rate < 1.0 ? FILTER_VISITS_PER_ROW : VISITS_PER_ROW) *
 		(rows / Max(pass_rate, 1e-9) - ROWS_INCLUDED);
 }

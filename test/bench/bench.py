@@ -35,10 +35,9 @@ ROWS = (10_000, 100_000, 1_000_000)
 QUICK_ROWS = (10_000,)
 REAL = "gowalla"
 
-# Nodes beyond those that K needs: of little effect where K is large.
-HNSW_SWEEP = {10: (1, 5, 10, 20, 80, 160, 320),
-			  100: (1, 10, 20, 80, 160, 320, 640),
-			  1000: (1, 200, 500, 1000, 2000)}
+HNSW_SWEEP = {10: (5, 10, 15, 20, 80, 160, 320),
+			  100: (5, 10, 20, 25, 30, 80, 160, 320),
+			  1000: (5, 10, 20, 30, 80, 160)}
 DEFAULTS = ", defaults"
 
 BLOCKS, QUICK_BLOCKS = 8, 4
