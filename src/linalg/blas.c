@@ -36,6 +36,11 @@
 /* More than the work space that OpenBLAS takes, 128 MB on most machines. */
 #define WORK_BYTES ((Size) 160 * 1024 * 1024)
 
+/* More than the library itself takes, 30 to 40 MB. */
+#define LIBRARY_BYTES ((Size) 64 * 1024 * 1024)
+
+#define MEMORY_HINT "Raise the limit on the server's address space, or on the memory that the system commits."
+
 /* A product that is large enough to need it, a tenth of a millisecond. */
 #define FIRST_PRODUCT 128
 
@@ -62,6 +67,33 @@ blas_dlopen(void)
 	return library;
 }
 
+/* Whether so many bytes of address space could be had now. */
+static bool
+space_is_left(Size bytes)
+{
+	void	   *space = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+							 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (space == MAP_FAILED)
+		return false;
+	munmap(space, bytes);
+	return true;
+}
+
+/* The library is not there, or there is no room for it; why is dlopen's word. */
+static void
+blas_missing(const char *why)
+{
+	bool		room = space_is_left(LIBRARY_BYTES);
+
+	ereport(ERROR,
+			(errcode(room ? ERRCODE_UNDEFINED_FILE : ERRCODE_OUT_OF_MEMORY),
+			 errmsg("could not load library \"%s\": %s", BLAS_LIBRARY, why),
+			 room ? errhint("Install OpenBLAS, on Debian the package "
+							"libopenblas0-serial.") :
+			 errhint(MEMORY_HINT)));
+}
+
 /*
  * Lets the library take its work space, which it keeps.  Where it gets none it
  * tries again for ever, and nothing can cancel that: so the space is asked for
@@ -70,17 +102,14 @@ blas_dlopen(void)
 static void
 blas_take_work_space(__typeof__(sgemm) product)
 {
-	void	   *space = mmap(NULL, WORK_BYTES, PROT_READ | PROT_WRITE,
-							 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	float	   *x;
 
-	if (space == MAP_FAILED)
+	if (!space_is_left(WORK_BYTES))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory: OpenBLAS needs %d MB of address space",
 						(int) (WORK_BYTES / (1024 * 1024))),
-				 errhint("Raise the limit on the server's address space, or on the memory that the system commits.")));
-	munmap(space, WORK_BYTES);
+				 errhint(MEMORY_HINT)));
 	x = palloc0(sizeof(float) * FIRST_PRODUCT * FIRST_PRODUCT * 2);
 	product(CblasRowMajor, CblasNoTrans, CblasTrans, FIRST_PRODUCT,
 			FIRST_PRODUCT, FIRST_PRODUCT, 1.0f, x, FIRST_PRODUCT,
@@ -102,12 +131,7 @@ blas_load(void)
 		return;
 	library = blas_dlopen();
 	if (library == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("could not load library \"%s\": %s",
-						BLAS_LIBRARY, dlerror()),
-				 errhint("Install OpenBLAS, on Debian the package "
-						 "libopenblas0-serial.")));
+		blas_missing(dlerror());
 
 	/* Another module may have loaded the library before, with its threads. */
 	set_num_threads = (void (*) (int)) dlsym(library,
