@@ -100,6 +100,7 @@ recent_choose(const RecentNodes *recent, Measure measure,
 	RecentKey	best[RECENT_MAX_CHOSEN];
 	int			n = 0;
 
+	Assert(max > 0);
 	max = Min(max, RECENT_MAX_CHOSEN);
 	for (int i = 0; i < recent->n; i++)
 	{

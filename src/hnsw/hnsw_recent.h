@@ -35,8 +35,8 @@ extern void recent_add(RecentNodes *recent, NodeAddr addr, const OwnVector *own)
 extern void recent_score(RecentNodes *recent, const OwnVector *own);
 
 /*
- * The best max by a measure for the vector that they have been compared with,
- * best first; returns their number.
+ * The best max, one at least, by a measure for the vector that they have been
+ * compared with, best first; returns their number.
  */
 extern int	recent_choose(const RecentNodes *recent, Measure measure,
 						  const RecentNode **chosen, int max);
