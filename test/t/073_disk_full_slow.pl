@@ -123,7 +123,7 @@ sub other_limits
 	my $create = "CREATE INDEX items_x ON items USING $am (v vector_l2_ops)";
 	my $drop = 'DROP INDEX items_x';
 
-	fails("$am, temporary files", qr/temporary file size exceeds temp_file_limit/,
+	fails("$am, temporary files", qr/temporary file size exceeds "?temp_file_limit/,
 		"SET temp_file_limit = '64kB'; SET maintenance_work_mem = '1MB';
 		CREATE INDEX items_x ON many USING $am (v)")
 	  if $am eq 'recsys_ivfpq';
