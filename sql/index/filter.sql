@@ -85,6 +85,9 @@ SELECT cond, t.* FROM unnest(ARRAY[
 	'ia && ''{7,8}''', 'ia @> ''{7}''', 'ia @> ''{5,10}''', 'ia && ''{}''', 'ia @> ''{}'' AND i4 > 400', 'ia @> ''{NULL}''', 'ia IS NULL',
 	'ta && ''{"tag 3"}''', 'ta @> ''{"tag 3","tag 4"}''', 'ta && ''{a,NULL}''', 'ta && NULL',
 	'ch = ''7''', 'ch = ''7  ''', 'u = ''00000000000000000000000000000007''', 'n = 1.50', 'n IN (0.25, 7)', 'g = 3', 'g < 2',
+	'i4 >= -20 AND i4 < 60 AND i4 <= 40', 'i4 = ANY (''{-300,-20,-19,0,60,41}'') AND i4 >= -20 AND i4 < 60',
+	'i4 IN (1, 2, 3, 7) AND i4 IN (2, 3, 4, 7, 9)', 'i4 > 5 AND i4 IS NOT NULL AND i4 < 9', 'i4 > 5 AND i4 < 5', 'i4 > 5 AND i4 = NULL',
+	't IN (''word 1'', ''word 2'') AND t IN (''word 2'', ''word 3'')', 'ta && ''{"tag 3"}'' AND ta && ''{"tag 4"}''',
 	'b AND i4 > 0 AND f8 < 0 AND t = ''word 7''']) WITH ORDINALITY u (cond, i),
 	pg_temp.try(cond) t ORDER BY i;
 
@@ -92,6 +95,9 @@ SELECT cond, t.* FROM unnest(ARRAY[
 SET enable_seqscan = off;
 SET enable_sort = off;
 SELECT count(*) FROM (SELECT id FROM items WHERE i4 = 3 ORDER BY v <#> pg_temp.noise(-1, 16) LIMIT 2) s;
+-- conditions on a column that contradict each other are not looked for
+SELECT count(*) FROM (SELECT id FROM items WHERE i4 > 5 AND i4 < 5 ORDER BY v <#> pg_temp.noise(-1, 16) LIMIT 2) s;
+SELECT visited FROM recsys.last_scan();
 -- by a parameter, and once for each outer row
 PREPARE by_key(int, vector) AS SELECT id FROM items WHERE i4 = $1 ORDER BY v <#> $2 LIMIT 3;
 SET plan_cache_mode = force_generic_plan;

@@ -171,6 +171,62 @@ condition_init(FilterCondition *condition, FilterColumn *column,
 		condition_set_values(condition, column, key);
 }
 
+/* Leave of a condition on ranges what another one on the same column has too. */
+static void
+condition_intersect(FilterCondition *condition, const FilterCondition *other)
+{
+	FilterRange *ranges = palloc(sizeof(FilterRange) *
+								 (condition->n + other->n + 1));
+	int			n = 0;
+	int			i = 0;
+	int			j = 0;
+
+	while (i < condition->n && j < other->n)
+	{
+		const FilterRange *a = &condition->ranges[i];
+		const FilterRange *b = &other->ranges[j];
+
+		ranges[n].low = Max(a->low, b->low);
+		ranges[n].high = Min(a->high, b->high);
+		n += ranges[n].low <= ranges[n].high;
+		if (a->high < b->high)
+			i++;
+		else
+			j++;
+	}
+	condition->ranges = ranges;
+	condition->n = n;
+}
+
+/* The condition on the ranges of a column that a set has already, or NULL. */
+static FilterCondition *
+filter_set_find(FilterSet *set, int column)
+{
+	for (int i = 0; i < set->n; i++)
+		if (set->conditions[i].column == column &&
+			set->conditions[i].test == FILTER_IN_RANGES)
+			return &set->conditions[i];
+	return NULL;
+}
+
+/* Add a condition that is the next of the set's. */
+static void
+filter_set_add(FilterSet *set, FilterCondition *condition)
+{
+	FilterCondition *former = condition->test == FILTER_IN_RANGES ?
+	filter_set_find(set, condition->column) : NULL;
+
+	if (former == NULL)
+	{
+		set->n++;
+		former = condition;
+	}
+	else
+		condition_intersect(former, condition);
+	if (former->test == FILTER_IN_RANGES || former->test == FILTER_HAS_TAGS)
+		set->never |= former->n == 0;
+}
+
 FilterSet *
 filter_set_create(FilterEncoder *encoder, const ScanKeyData *keys, int nkeys)
 {
@@ -193,11 +249,8 @@ filter_set_create(FilterEncoder *encoder, const ScanKeyData *keys, int nkeys)
 		condition_init(condition, column, &keys[i]);
 		if (condition->test == FILTER_IN_RANGES ||
 			condition->test == FILTER_HAS_TAGS)
-		{
-			set->never |= condition->n == 0;
 			set->recheck |= column->kind != FILTER_ORDERED;
-		}
-		set->n++;
+		filter_set_add(set, condition);
 	}
 	return set;
 }

@@ -37,7 +37,7 @@ typedef struct FilterSet
 	bool		never;			/* no row can satisfy it */
 	bool		recheck;		/* rows that satisfy it are to be rechecked */
 	int			n;
-	FilterCondition *conditions;	/* all must hold */
+	FilterCondition *conditions;	/* all must hold; on ranges, one a column */
 } FilterSet;
 
 /*
