@@ -244,6 +244,8 @@ filter_set_create(FilterEncoder *encoder, const ScanKeyData *keys, int nkeys)
 			set->never |= (keys[i].sk_flags & SK_SEARCHNULL) != 0;
 			continue;
 		}
+		/* one that became part of another may have been here before */
+		memset(condition, 0, sizeof(FilterCondition));
 		condition->column = keys[i].sk_attno - 2;
 		column = &encoder->columns[condition->column];
 		condition_init(condition, column, &keys[i]);
