@@ -15,6 +15,7 @@ typedef struct IndexedKeys
 {
 	ItemPointerData tid;
 	NodeAddr	addr;			/* of the node */
+	uint32		unit;			/* of the tape */
 	uint64		hash;
 	uint64		code;			/* hash of the code, on the tape */
 	IndexPlace	place;			/* of a row of the tape */
@@ -40,6 +41,10 @@ typedef struct HnswCheck
 	float	   *decoded;		/* padded_dim */
 	KeyList		node_keys;
 	KeyList		tape_keys;
+	char	   *summaries;		/* of all units that have one */
+	int8	   *own;			/* coarse digits of the node of a row of the
+								 * table, and their scale */
+	float		own_scale;
 	FilterEncoder *filters;		/* NULL without filter columns */
 } HnswCheck;
 
@@ -61,8 +66,8 @@ extern void check_keys_of_slot(HnswCheck *check, NodeAddr node,
 extern void check_keys_of_tape(HnswCheck *check);
 
 /*
- * Compare a row of the table with what has been collected, and with the hash of
- * the code that its node has.
+ * Compare a row of the table with what has been collected, with the hash of the
+ * code that its node has, and with the summary of its unit.
  */
 extern void check_keys_of_row(HnswCheck *check, const CheckedRow *row,
 							  uint64 code);

@@ -10,13 +10,18 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "common/hashfn.h"
 #include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "hnsw/hnsw_check.h"
-#include "hnsw/hnsw_keytape.h"
+#include "hnsw/hnsw_summary.h"
+
+/* What two computations of a distance may differ by, of the lengths. */
+#define DISTANCE_TOLERANCE 1e-3f
 
 /* ----- collecting ----- */
 
@@ -77,12 +82,13 @@ check_code_of_node(const HnswCheck *check, const GraphNode *node)
 
 /* Collect the keys of a row of a page of the tape. */
 static void
-check_tape_row(HnswCheck *check, const KeyLayout *layout, Page page,
+check_tape_row(HnswCheck *check, const KeyLayout *layout, uint32 unit,
 			   IndexPlace at)
 {
+	Page		page = check->inspection.page.data;
 	uint8	   *block = key_page_block(layout, page, at.slot / FASTSCAN_LANES);
 	int			lane = at.slot % FASTSCAN_LANES;
-	IndexedKeys row = {.place = at};
+	IndexedKeys row = {.unit = unit,.place = at};
 	FilterKeys	keys;
 
 	row.addr = key_block_addrs(layout, block)[lane];
@@ -100,7 +106,8 @@ check_tape_row(HnswCheck *check, const KeyLayout *layout, Page page,
 
 /* Collect the keys of a page of the tape. */
 static void
-check_tape_page(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
+check_tape_page(HnswCheck *check, const KeyLayout *layout, uint32 unit,
+				BlockNumber block)
 {
 	IndexPlace	at = {block, 0};
 	const KeyPage *page;
@@ -119,7 +126,7 @@ check_tape_page(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
 			if (i >= layout->blocks_per_page)
 				index_check_fault(&check->base, at,
 								  "a page of filter keys has no such row");
-			check_tape_row(check, layout, check->inspection.page.data, at);
+			check_tape_row(check, layout, unit, at);
 		}
 	}
 }
@@ -151,12 +158,71 @@ check_tape_codes(HnswCheck *check, const KeyLayout *layout, BlockNumber block,
 }
 
 static void
-check_tape_unit(HnswCheck *check, const KeyLayout *layout, BlockNumber block)
+check_tape_unit(HnswCheck *check, const KeyLayout *layout, uint32 unit)
 {
 	Size		first = check->tape_keys.n;
+	BlockNumber block = key_tape_block(layout, &check->inspection.meta, unit);
 
-	check_tape_page(check, layout, block);
+	check_tape_page(check, layout, unit, block);
 	check_tape_codes(check, layout, block, first);
+}
+
+static UnitSummary *
+check_summary(const HnswCheck *check, uint32 unit)
+{
+	return (UnitSummary *) (check->summaries + (Size) unit *
+							summary_size(check->inspection.layout.padded_dim));
+}
+
+/*
+ * Whether the numbers of a summary agree with each other: the mean of squared
+ * lengths is the centroid's and that of squared distances from it, but for what the
+ * centroid is rounded by.
+ */
+static bool
+summary_is_consistent(const UnitSummary *summary, int dim)
+{
+	double		norm2 = (double) summary->scale * summary->scale *
+	kernels->dot_i8(summary->centroid, summary->centroid, dim);
+	double		spread2 = (double) summary->spread * summary->spread * dim;
+	double		rounding = sqrt(norm2 * dim) * summary->scale;
+	double		tolerance = DISTANCE_TOLERANCE * (norm2 + spread2);
+
+	return fabs(norm2 - summary->norm2) <= tolerance &&
+		fabs(summary->mean_norm2 - norm2 - spread2) <= rounding + tolerance;
+}
+
+/* Copy the summaries. */
+static void
+check_summaries(HnswCheck *check)
+{
+	const HnswMeta *meta = &check->inspection.meta;
+	int			dim = check->inspection.layout.padded_dim;
+	int			per_page = summaries_per_page(dim);
+
+	check->summaries = MemoryContextAllocHuge(CurrentMemoryContext,
+											  mul_size(summary_size(dim),
+													   Max(meta->nsummaries, 1)));
+	for (uint32 i = 0; i < meta->nsummaries; i++)
+	{
+		IndexPlace	at = {meta->first_summary + i / per_page, i % per_page};
+		UnitSummary *summary = check_summary(check, i);
+
+		if (i % per_page == 0 &&
+			(at.block >= check->inspection.nblocks ||
+			 inspection_read_page(&check->inspection, at.block) !=
+			 HNSW_PAGE_SUMMARIES))
+			index_check_fault(&check->base, at, "it is no page of summaries");
+		memcpy(summary, summary_on_page(check->inspection.page.data, dim, i),
+			   summary_size(dim));
+		if (summary->state != SUMMARY_VOID && !summary_is_valid(summary))
+			index_check_fault(&check->base, at,
+							  "the summary of unit %u of the key tape is invalid", i);
+		if (summary->state == SUMMARY_VALID &&
+			!summary_is_consistent(summary, dim))
+			index_check_fault(&check->base, at,
+							  "the summary of unit %u of the key tape contradicts itself", i);
+	}
 }
 
 static int
@@ -178,10 +244,9 @@ check_keys_of_tape(HnswCheck *check)
 	check->filters = filter_encoder_create(check->inspection.access.index);
 	key_layout_init(&layout, meta->nfilters,
 					check->inspection.layout.padded_dim);
-	for (int i = 0; i < meta->nkey_runs; i++)
-		for (uint32 j = 0; j < meta->key_runs[i].n; j++)
-			check_tape_unit(check, &layout,
-							meta->key_runs[i].first + j * layout.unit_pages);
+	check_summaries(check);
+	for (uint32 unit = 0; unit < key_tape_nunits(meta); unit++)
+		check_tape_unit(check, &layout, unit);
 	if (check->node_keys.n > 0)
 		qsort_interruptible(check->node_keys.rows, check->node_keys.n,
 							sizeof(IndexedKeys), compare_keys, NULL);
@@ -216,6 +281,28 @@ key_list_find(const KeyList *list, ItemPointer tid)
 					compare_keys, NULL);
 }
 
+/*
+ * Whether a row's vector, which check->own is, lies as near to the centroid of its
+ * unit as the summary claims.
+ */
+static bool
+summary_agrees(const HnswCheck *check, uint32 unit)
+{
+	int			dim = check->inspection.layout.padded_dim;
+	const UnitSummary *summary;
+	float		norm2;
+
+	if (unit >= check->inspection.meta.nsummaries)
+		return true;
+	summary = check_summary(check, unit);
+	norm2 = own_dot(&check->inspection.layout, check->own_scale, check->own,
+					check->own_scale, check->own);
+	return summary->state == SUMMARY_VOID ||
+		summary_distance(summary, dim, check->own_scale, check->own) <=
+		summary->radius + DISTANCE_TOLERANCE *
+		(sqrtf(norm2) + sqrtf(summary->norm2));
+}
+
 void
 check_keys_of_row(HnswCheck *check, const CheckedRow *row, uint64 code)
 {
@@ -242,6 +329,8 @@ check_keys_of_row(HnswCheck *check, const CheckedRow *row, uint64 code)
 		what = "the key tape holds other filter keys than its heap row (%u,%u)";
 	else if (on_tape->code != code)
 		what = "the key tape holds the code of another vector for its heap row (%u,%u)";
+	else if (!summary_agrees(check, on_tape->unit))
+		what = "its heap row (%u,%u) lies farther from the centroid of its unit than the summary claims";
 	else
 		return;
 	index_check_standby(&check->base);

@@ -67,6 +67,8 @@ check_row(const CheckedRow *row, void *arg)
 	node = store->ops->read(store, addr);
 	agrees = stored_agrees(check, node);
 	code = check_code_of_node(check, node);
+	check->own_scale = node->scale;
+	memcpy(check->own, node_own(&store->layout, node), store->layout.padded_dim);
 	store->ops->read_end(store);
 	if (agrees)
 	{
@@ -90,6 +92,7 @@ hnsw_check_rows(HnswCheck *check)
 									(Metric) check->inspection.meta.metric);
 		check->decoded = palloc(sizeof(float) *
 								check->coder->layout.padded_dim);
+		check->own = palloc(check->coder->layout.padded_dim);
 	}
 	index_check_rows(&check->base, check_row, check);
 }

@@ -14,7 +14,8 @@
 
 #include "base/compat.h"
 #include "hnsw/hnsw_build.h"
-#include "hnsw/hnsw_keytape.h"
+#include "hnsw/hnsw_summary.h"
+#include "hnsw/hnsw_tapeorder.h"
 
 /* Edges into a node below which no edge is taken from it. */
 #define SPARE_INDEGREE 2
@@ -364,60 +365,158 @@ flush_page(Relation index, Arena *arena, const GraphPlaces *places,
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Heap rows of the slots that go to pages. */
-static uint64
-count_rows(Arena *arena, const GraphPlaces *places)
-{
-	uint64		nrows = 0;
+/* ----- the key tape ----- */
 
+/* A unit of the tape that is being filled, and what follows from its rows. */
+typedef struct TapeFill
+{
+	Relation	index;
+	Arena	   *arena;
+	const GraphPlaces *places;
+	HnswMeta   *meta;
+	KeyLayout	layout;
+	BlockNumber first_summary;	/* page */
+	uint32		number;			/* of the unit */
+	int			n;				/* rows that it has so far */
+	TapeRow    *rows;			/* rows_per_page */
+	NodeAddr   *owners;			/* of these, in the arena */
+	SummarySums sums;
+	UnitSummary *summary;
+} TapeFill;
+
+/* The slots that have rows, in the order of the tape; *nrows is of them all. */
+static OrderedSlot *
+order_rows(Arena *arena, const GraphPlaces *places, int unit, uint32 *n,
+		   uint64 *nrows)
+{
+	OrderedSlot *slots = alloc_slots(sizeof(OrderedSlot), places->nplaced);
+
+	*n = 0;
+	*nrows = 0;
 	for (uint32 i = 0; i < places->nplaced; i++)
 	{
+		int			nhere = slot_rows(&arena->base.layout,
+									  arena_slot(arena, places->placed[i])).n;
+
 		CHECK_FOR_INTERRUPTS();
-		nrows += slot_rows(&arena->base.layout,
-						   arena_slot(arena, places->placed[i])).n;
+		*nrows += nhere;
+		if (nhere > 0)
+			slots[(*n)++].addr = places->placed[i];
 	}
-	return nrows;
+	tape_order(arena, slots, *n, unit);
+	return slots;
 }
 
-/* Add the rows of a slot to the key tape, with a node's address and code. */
-static void
-flush_slot_keys(Relation index, HnswMeta *meta, const SlotRows *rows,
-				TapeRow *tape)
+/* The distance of the row that is farthest from the centroid. */
+static float
+fill_radius(const TapeFill *fill)
 {
-	for (int i = 0; i < rows->n; i++)
+	const NodeLayout *nodes = &fill->arena->base.layout;
+	float		radius = 0.0f;
+
+	for (int i = 0; i < fill->n; i++)
 	{
-		slot_rows_get(rows, i, &tape->row);
-		key_tape_add(index, PAGE_WAL_AT_END, meta, tape);
+		const GraphNode *node = arena_slot(fill->arena, fill->owners[i]);
+
+		radius = Max(radius, summary_distance(fill->summary, nodes->padded_dim,
+											  node->scale,
+											  node_own(nodes, node)));
+	}
+	return radius;
+}
+
+/* Write the unit, with a summary if it is full, and begin the next. */
+static void
+fill_write(TapeFill *fill)
+{
+	CHECK_FOR_INTERRUPTS();
+	key_tape_fill_unit(fill->index, PAGE_WAL_AT_END, fill->meta, fill->number,
+					   fill->rows, fill->n);
+	if (fill->n < fill->layout.rows_per_page)
+		return;
+	summary_make(&fill->sums, fill->summary);
+	fill->summary->radius = fill_radius(fill);
+	summary_write(fill->index, PAGE_WAL_AT_END, fill->first_summary,
+				  fill->sums.padded_dim, fill->number, fill->summary);
+	summary_sums_reset(&fill->sums);
+	fill->number++;
+	fill->n = 0;
+}
+
+/* Add the rows of a slot to the tape. */
+static void
+fill_add_slot(TapeFill *fill, NodeAddr addr)
+{
+	const NodeLayout *nodes = &fill->arena->base.layout;
+	NodeAddr	owner = slot_owner(fill->arena, addr);
+	const GraphNode *node = arena_slot(fill->arena, owner);
+	SlotRows	rows = slot_rows(nodes, arena_slot(fill->arena, addr));
+
+	for (int i = 0; i < rows.n; i++)
+	{
+		TapeRow    *row = &fill->rows[fill->n];
+
+		slot_rows_get(&rows, i, &row->row);
+		row->addr = graph_addrs(fill->places)[owner];
+		tape_code_encode(&fill->layout.code, fill->meta->unit, node->scale,
+						 node_own(nodes, node), &row->code);
+		summary_sums_add(&fill->sums, node->scale, node_own(nodes, node));
+		fill->owners[fill->n++] = owner;
+		if (fill->n == fill->layout.rows_per_page)
+			fill_write(fill);
 	}
 }
 
-/* Write the key tape in the order of the nodes' places. */
+static void
+fill_begin(TapeFill *fill, uint64 nrows)
+{
+	int			padded_dim = fill->arena->base.layout.padded_dim;
+	int			unit = fill->layout.rows_per_page;
+	uint32		nfull = (uint32) (nrows / unit);
+
+	key_tape_extend(fill->index, PAGE_WAL_AT_END, fill->meta, nfull + 1);
+	fill->first_summary = summary_reserve(fill->index, PAGE_WAL_AT_END,
+										  padded_dim, nfull);
+	fill->rows = palloc(sizeof(TapeRow) * unit);
+	fill->owners = palloc(sizeof(NodeAddr) * unit);
+	fill->summary = palloc0(summary_size(padded_dim));
+	summary_sums_init(&fill->sums, padded_dim);
+}
+
+/* Inserts go to the first unit that is not full. */
+static bool
+meta_fill(HnswMeta *meta, void *arg)
+{
+	const TapeFill *fill = arg;
+
+	meta->key_fill = fill->number;
+	meta->nsummaries = fill->number;
+	meta->first_summary = fill->first_summary;
+	return true;
+}
+
+/* Write the key tape, and the summaries of its units. */
 static void
 flush_keys(Relation index, Arena *arena, const GraphPlaces *places,
 		   HnswMeta *meta)
 {
-	const NodeLayout *nodes = &arena->base.layout;
-	uint64		nrows = count_rows(arena, places);
-	KeyLayout	layout;
-	TapeRow		tape;
+	TapeFill	fill = {.index = index,.arena = arena,.places = places,.meta = meta};
+	OrderedSlot *slots;
+	uint32		n;
+	uint64		nrows;
 
-	key_layout_init(&layout, meta->nfilters, nodes->padded_dim);
-	key_tape_extend(index, PAGE_WAL_AT_END, meta,
-					(uint32) (nrows / layout.rows_per_page + 1));
-	for (uint32 i = 0; i < places->nplaced; i++)
+	key_layout_of(&fill.layout, meta);
+	slots = order_rows(arena, places, fill.layout.rows_per_page, &n, &nrows);
+	fill_begin(&fill, nrows);
+	for (uint32 i = 0; i < n; i++)
 	{
-		const GraphNode *slot = arena_slot(arena, places->placed[i]);
-		NodeAddr	owner = slot->kind == SLOT_POSTING ?
-		((const Posting *) slot)->owner : places->placed[i];
-		const GraphNode *node = arena_slot(arena, owner);
-		SlotRows	rows = slot_rows(nodes, slot);
-
 		CHECK_FOR_INTERRUPTS();
-		tape.addr = graph_addrs(places)[owner];
-		tape_code_encode(&layout.code, meta->unit, node->scale,
-						 node_own(nodes, node), &tape.code);
-		flush_slot_keys(index, meta, &rows, &tape);
+		fill_add_slot(&fill, slots[i].addr);
 	}
+	if (fill.n > 0)
+		fill_write(&fill);
+	pfree(slots);
+	hnsw_meta_update(index, PAGE_WAL_AT_END, meta, meta_fill, &fill);
 }
 
 /* ----- the steps of writing ----- */

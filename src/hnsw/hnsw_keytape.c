@@ -20,16 +20,12 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
-#include "hnsw/hnsw_keytape.h"
+#include "hnsw/hnsw_summary.h"
 #include "index/buffer_hint.h"
-#include "index/page_stream.h"
 
 /* Share of its units by which the tape grows, and the least number. */
 #define KEY_RUN_SHARE 16
 #define KEY_RUN_MIN 8
-
-/* Pages that an estimate reads. */
-#define SAMPLE_PAGES 16
 
 void
 key_layout_init(KeyLayout *layout, int nfilters, int padded_dim)
@@ -48,8 +44,7 @@ key_layout_init(KeyLayout *layout, int nfilters, int padded_dim)
 		layout->codes_per_page + 1;
 }
 
-/* The layout of an index that has dimensions. */
-static void
+void
 key_layout_of(KeyLayout *layout, const HnswMeta *meta)
 {
 	key_layout_init(layout, meta->nfilters, node_padded_dim(meta->dim));
@@ -156,11 +151,10 @@ key_tape_extend(Relation index, PageWal wal, HnswMeta *meta, uint32 nunits)
 	UnlockRelationForExtension(index, ExclusiveLock);
 }
 
-/* Pin and lock a page of the tape. */
-static Buffer
+Buffer
 key_tape_lock(Relation index, BlockNumber block, HnswPageKind kind, int mode)
 {
-	Buffer		buffer = ReadBuffer(index, block);
+	Buffer		buffer = buffer_hint_read(index, block);
 
 	LockBuffer(buffer, mode);
 	page_check(index, buffer, hnsw_tag(kind));
@@ -213,17 +207,23 @@ key_tape_put_code(Relation index, PageWal wal, const KeyLayout *layout,
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Put a row into a unit of the tape; false where it is full. */
+/*
+ * Put a row into a unit of the tape; false where it is full, or has a summary,
+ * which speaks for the rows of the build alone.
+ */
 static bool
 key_tape_try_unit(Relation index, PageWal wal, const HnswMeta *meta,
 				  const KeyLayout *layout, const TapeRow *row)
 {
 	BlockNumber first = key_tape_block(layout, meta, meta->key_fill);
-	Buffer		buffer = key_tape_lock(index, first, HNSW_PAGE_KEYS,
-									   BUFFER_LOCK_EXCLUSIVE);
-	int			place = key_page_free_place(layout, BufferGetPage(buffer));
+	Buffer		buffer;
+	int			place;
 	PageEdit	edit;
 
+	if (summary_covers(index, meta, meta->key_fill))
+		return false;
+	buffer = key_tape_lock(index, first, HNSW_PAGE_KEYS, BUFFER_LOCK_EXCLUSIVE);
+	place = key_page_free_place(layout, BufferGetPage(buffer));
 	if (place >= 0)
 	{
 		key_tape_put_code(index, wal, layout, first, place, &row->code);
@@ -235,14 +235,34 @@ key_tape_try_unit(Relation index, PageWal wal, const HnswMeta *meta,
 	return place >= 0;
 }
 
-/* Let inserts go on to the next unit, unless they have. */
+/* Let inserts go on from a unit to another, unless they have. */
+typedef struct KeyMove
+{
+	uint32		from;
+	uint32		to;
+} KeyMove;
+
 static bool
 meta_move_on(HnswMeta *meta, void *arg)
 {
-	if (meta->key_fill != *(uint32 *) arg)
+	const KeyMove *move = arg;
+
+	if (meta->key_fill != move->from)
 		return false;
-	meta->key_fill++;
+	meta->key_fill = move->to;
 	return true;
+}
+
+/* The next unit to which rows may be added, if it has room. */
+static uint32
+key_tape_next_unit(Relation index, const HnswMeta *meta, uint32 number)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		number++;
+	} while (summary_covers(index, meta, number));
+	return number;
 }
 
 void
@@ -254,23 +274,76 @@ key_tape_add(Relation index, PageWal wal, HnswMeta *meta, const TapeRow *row)
 	for (;;)
 	{
 		uint32		nunits = key_tape_nunits(meta);
-		uint32		full = meta->key_fill;
+		KeyMove		move = {.from = meta->key_fill};
 
 		CHECK_FOR_INTERRUPTS();
-		if (full >= nunits)
+		if (move.from >= nunits)
 			key_tape_extend(index, wal, meta,
 							Max(nunits / KEY_RUN_SHARE, KEY_RUN_MIN));
 		else if (key_tape_try_unit(index, wal, meta, &layout, row))
 			return;
 		else
-			hnsw_meta_update(index, wal, meta, meta_move_on, &full);
+		{
+			move.to = key_tape_next_unit(index, meta, move.from);
+			hnsw_meta_update(index, wal, meta, meta_move_on, &move);
+		}
 	}
+}
+
+/* Put the codes of rows, which are those of a unit from place 0 on. */
+static void
+key_tape_put_codes(Relation index, PageWal wal, const KeyLayout *layout,
+				   BlockNumber first, const TapeRow *rows, int nrows)
+{
+	int			per_page = layout->codes_per_page * FASTSCAN_LANES;
+
+	for (int begin = 0; begin < nrows; begin += per_page)
+	{
+		Buffer		buffer = key_tape_lock(index,
+										   first + 1 + begin / per_page,
+										   HNSW_PAGE_CODES,
+										   BUFFER_LOCK_EXCLUSIVE);
+		PageEdit	edit;
+		Page		page = page_edit_begin(&edit, index, buffer, wal);
+
+		for (int i = begin; i < Min(begin + per_page, nrows); i++)
+			tape_code_put(&layout->code,
+						  code_page_block(layout, page, i / FASTSCAN_LANES),
+						  i % FASTSCAN_LANES, &rows[i].code);
+		page_edit_end(&edit, true);
+		UnlockReleaseBuffer(buffer);
+	}
+}
+
+void
+key_tape_fill_unit(Relation index, PageWal wal, const HnswMeta *meta,
+				   uint32 number, const TapeRow *rows, int nrows)
+{
+	KeyLayout	layout;
+	BlockNumber first;
+	Buffer		buffer;
+	PageEdit	edit;
+	Page		page;
+
+	key_layout_of(&layout, meta);
+	Assert(nrows <= layout.rows_per_page);
+	first = key_tape_block(&layout, meta, number);
+	buffer = key_tape_lock(index, first, HNSW_PAGE_KEYS, BUFFER_LOCK_EXCLUSIVE);
+	key_tape_put_codes(index, wal, &layout, first, rows, nrows);
+	page = page_edit_begin(&edit, index, buffer, wal);
+	for (int i = 0; i < nrows; i++)
+		key_page_put(&layout, page, i, &rows[i]);
+	page_edit_end(&edit, true);
+	UnlockReleaseBuffer(buffer);
 }
 
 /* ----- vacuum ----- */
 
-/* Take dead rows out of a page; returns whether it has room then. */
-static bool
+/*
+ * Take dead rows out of a page; returns how many it could hold beside those
+ * that are left.
+ */
+static int
 key_page_remove_dead(IndexVacuumInfo *info, const KeyLayout *layout,
 					 BlockNumber block, IndexBulkDeleteCallback callback,
 					 void *callback_state)
@@ -280,7 +353,7 @@ key_page_remove_dead(IndexVacuumInfo *info, const KeyLayout *layout,
 	bool		changed = false;
 	PageEdit	edit;
 	Page		page;
-	bool		has_room;
+	int			nfree = layout->rows_per_page;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	page_check(info->index, buffer, hnsw_tag(HNSW_PAGE_KEYS));
@@ -301,11 +374,29 @@ key_page_remove_dead(IndexVacuumInfo *info, const KeyLayout *layout,
 			key_page(page)->live[i] &= ~(UINT32_C(1) << lane);
 			changed = true;
 		}
+		nfree -= pg_popcount32(key_page(page)->live[i]);
 	}
-	has_room = key_page_free_place(layout, page) >= 0;
 	page_edit_end(&edit, changed);
 	UnlockReleaseBuffer(buffer);
-	return has_room;
+	return nfree;
+}
+
+/*
+ * Whether inserts may use a unit that has so many free places.  The summary of
+ * one that is half empty is given up, so that the tape does not grow without end.
+ */
+static bool
+key_tape_unit_is_open(IndexVacuumInfo *info, const HnswMeta *meta,
+					  const KeyLayout *layout, uint32 number, int nfree)
+{
+	if (nfree == 0)
+		return false;
+	if (!summary_covers(info->index, meta, number))
+		return true;
+	if (nfree < layout->rows_per_page / 2)
+		return false;
+	summary_drop(info->index, meta, number);
+	return true;
 }
 
 /* Let inserts begin with a unit that has room, unless they are before it. */
@@ -333,214 +424,16 @@ key_tape_vacuum(IndexVacuumInfo *info, HnswMeta *meta,
 	key_layout_of(&layout, meta);
 	for (uint32 number = nunits; number-- > 0;)
 	{
+		int			nfree;
+
 		compat_vacuum_delay_point();
-		if (key_page_remove_dead(info, &layout,
-								 key_tape_block(&layout, meta, number),
-								 callback, callback_state))
+		nfree = key_page_remove_dead(info, &layout,
+									 key_tape_block(&layout, meta, number),
+									 callback, callback_state);
+		if (key_tape_unit_is_open(info, meta, &layout, number, nfree))
 			first_open = number;
 	}
 	if (first_open < nunits)
 		hnsw_meta_update(info->index, PAGE_WAL_GENERIC, meta, meta_go_back,
 						 &first_open);
-}
-
-/* ----- finding rows ----- */
-
-/* A pass over the tape. */
-typedef struct TapePass
-{
-	Relation	index;
-	const HnswMeta *meta;
-	const FilterSet *filter;
-	const TapeQuery *query;
-	KeyMatches *matches;
-	KeyLayout	layout;
-	uint32		asked;			/* units that the stream has been asked for */
-} TapePass;
-
-static void
-matches_reserve(KeyMatches *matches, int n)
-{
-	if (matches->n + n <= matches->max)
-		return;
-	matches->max = Max(matches->max * 2, 1024);
-	matches->rows = matches->rows == NULL ?
-		palloc(sizeof(KeyMatch) * matches->max) :
-		repalloc_huge(matches->rows, mul_size(sizeof(KeyMatch), matches->max));
-}
-
-/*
- * Add the rows of a block that a mask has.  A score that is no number, which
- * only damage explains, counts as the best.
- */
-static void
-pass_add_block(TapePass *pass, const uint8 *keys, const uint8 *codes,
-			   uint32 mask)
-{
-	const NodeAddr *addrs = key_block_addrs(&pass->layout, keys);
-	const ItemPointerData *tids = key_block_tids(&pass->layout, keys);
-	float		scores[FASTSCAN_LANES];
-	uint32		numbers = kernels->code_scan_block(codes, &pass->query->scan,
-												   scores);
-
-	matches_reserve(pass->matches, FASTSCAN_LANES);
-	for (; mask != 0; mask &= mask - 1)
-	{
-		int			lane = pg_rightmost_one_pos32(mask);
-		KeyMatch   *match = &pass->matches->rows[pass->matches->n++];
-
-		match->score = numbers >> lane & 1 ? scores[lane] : INFINITY;
-		match->addr = addrs[lane];
-		match->tid = tids[lane];
-	}
-}
-
-/* Bring codes to the processor's caches. */
-static void
-code_block_prefetch(const KeyLayout *layout, const uint8 *block)
-{
-	for (Size off = 0; off < layout->code.block_size; off += 64)
-		__builtin_prefetch(block + off);
-}
-
-/* Add the rows that masks have of a locked page of keys, from its pages of codes. */
-static void
-pass_add_masks(TapePass *pass, BlockNumber first, Page keys,
-			   const uint32 *masks)
-{
-	const KeyLayout *layout = &pass->layout;
-	Buffer		buffer = InvalidBuffer;
-	int			current = 0;
-
-	for (int i = 0; i < layout->blocks_per_page; i++)
-	{
-		int			wanted = key_unit_code_page(layout, i);
-
-		if (masks[i] == 0)
-			continue;
-		if (wanted != current)
-		{
-			if (BufferIsValid(buffer))
-				UnlockReleaseBuffer(buffer);
-			buffer = key_tape_lock(pass->index, first + wanted, HNSW_PAGE_CODES,
-								   BUFFER_LOCK_SHARE);
-			current = wanted;
-			for (int j = i; j < layout->blocks_per_page &&
-				 key_unit_code_page(layout, j) == current; j++)
-				if (masks[j] != 0)
-					code_block_prefetch(layout, code_page_block(layout,
-																BufferGetPage(buffer), j));
-		}
-		pass_add_block(pass, key_page_block(layout, keys, i),
-					   code_page_block(layout, BufferGetPage(buffer), i),
-					   masks[i]);
-	}
-	if (BufferIsValid(buffer))
-		UnlockReleaseBuffer(buffer);
-}
-
-/* Find the rows of a unit, whose page of keys is locked. */
-static void
-pass_match_unit(TapePass *pass, BlockNumber first, Page keys)
-{
-	const KeyLayout *layout = &pass->layout;
-	uint32		masks[KEY_PAGE_MAX_BLOCKS] = {0};
-	uint32		any = 0;
-
-	for (int i = 0; i < layout->blocks_per_page; i++)
-	{
-		uint32		live = key_page(keys)->live[i];
-
-		masks[i] = filter_set_block(pass->filter,
-									key_page_block(layout, keys, i), live);
-		pass->matches->nrejected += pg_popcount32(live & ~masks[i]);
-		any |= masks[i];
-	}
-	if (any != 0)
-		pass_add_masks(pass, first, keys, masks);
-}
-
-/* Bring what is read of a page to the processor's caches, if it is in a buffer. */
-static void
-pass_prefetch(TapePass *pass, uint32 number)
-{
-	BlockNumber block = key_tape_block(&pass->layout, pass->meta, number);
-	Page		page = (Page) buffer_hint_address(pass->index, block);
-
-	if (block == InvalidBlockNumber || page == NULL)
-		return;
-	__builtin_prefetch(page);
-	for (int i = 0; i < pass->layout.blocks_per_page; i++)
-		filter_set_prefetch(pass->filter,
-							key_page_block(&pass->layout, page, i));
-}
-
-/* The pages of keys in their order. */
-static BlockNumber
-pass_next_block(void *arg)
-{
-	TapePass   *pass = arg;
-
-	return key_tape_block(&pass->layout, pass->meta, pass->asked++);
-}
-
-void
-key_tape_match(Relation index, const HnswMeta *meta, const FilterSet *filter,
-			   const TapeQuery *query, KeyMatches *matches)
-{
-	TapePass	pass = {.index = index,.meta = meta,.filter = filter,.query = query,
-	.matches = matches};
-	PageStream *stream;
-	Buffer		buffer;
-	uint32		next = 1;
-
-	memset(matches, 0, sizeof(KeyMatches));
-	key_layout_of(&pass.layout, meta);
-	stream = page_stream_begin(index, pass_next_block, &pass);
-	while ((buffer = page_stream_next(stream)) != InvalidBuffer)
-	{
-		CHECK_FOR_INTERRUPTS();
-		pass_prefetch(&pass, next++);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		page_check(index, buffer, hnsw_tag(HNSW_PAGE_KEYS));
-		pass_match_unit(&pass, BufferGetBlockNumber(buffer),
-						BufferGetPage(buffer));
-		UnlockReleaseBuffer(buffer);
-	}
-	page_stream_end(stream);
-}
-
-void
-key_tape_sample(Relation index, const HnswMeta *meta, const FilterSet *filter,
-				double *nrows, double *nmatching)
-{
-	uint32		nunits = key_tape_nunits(meta);
-	uint32		nsampled = Min(nunits, SAMPLE_PAGES);
-	KeyLayout	layout;
-	int64		nlive = 0;
-	int64		npassed = 0;
-
-	if (nunits > 0)
-		key_layout_of(&layout, meta);
-	for (uint32 i = 0; i < nsampled; i++)
-	{
-		uint32		number = (uint32) ((uint64) nunits * i / nsampled);
-		Buffer		buffer = key_tape_lock(index,
-										   key_tape_block(&layout, meta, number),
-										   HNSW_PAGE_KEYS, BUFFER_LOCK_SHARE);
-		Page		page = BufferGetPage(buffer);
-
-		for (int b = 0; b < layout.blocks_per_page; b++)
-		{
-			uint32		live = key_page(page)->live[b];
-
-			nlive += pg_popcount32(live);
-			npassed += pg_popcount32(filter_set_block(filter,
-													  key_page_block(&layout, page, b),
-													  live));
-		}
-		UnlockReleaseBuffer(buffer);
-	}
-	*nrows = nsampled > 0 ? (double) nlive * nunits / nsampled : 0.0;
-	*nmatching = nsampled > 0 ? (double) npassed * nunits / nsampled : 0.0;
 }

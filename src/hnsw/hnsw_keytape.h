@@ -20,6 +20,9 @@
  * that order.  A new run has a sixteenth of the units that there are, so runs
  * are few.
  *
+ * Units that a build has filled have summaries, by which a scan chooses what to
+ * read (hnsw_summary.h).
+ *
  * A row of the tape is found by its TID alone: VACUUM takes it out when it
  * takes the TID out of its node, and inserts use its place again.  A row whose
  * insert was interrupted may be missing or lead to a node that is another's by
@@ -61,6 +64,9 @@ typedef struct KeyLayout
 } KeyLayout;
 
 extern void key_layout_init(KeyLayout *layout, int nfilters, int padded_dim);
+
+/* The layout of an index that has dimensions. */
+extern void key_layout_of(KeyLayout *layout, const HnswMeta *meta);
 
 static inline KeyPage *
 key_page(Page page)
@@ -106,6 +112,10 @@ extern uint32 key_tape_nunits(const HnswMeta *meta);
 extern BlockNumber key_tape_block(const KeyLayout *layout, const HnswMeta *meta,
 								  uint32 number);
 
+/* Pin and lock a page of the tape. */
+extern Buffer key_tape_lock(Relation index, BlockNumber block,
+							HnswPageKind kind, int mode);
+
 /*
  * Add so many units to the tape if it has no room for a row.  *meta is read
  * anew.
@@ -125,41 +135,14 @@ typedef struct TapeRow
 extern void key_tape_add(Relation index, PageWal wal, HnswMeta *meta,
 						 const TapeRow *row);
 
+/* Fill an empty unit with rows, in a build; there is room for them. */
+extern void key_tape_fill_unit(Relation index, PageWal wal,
+							   const HnswMeta *meta, uint32 number,
+							   const TapeRow *rows, int nrows);
+
 /* Take out the rows whose TIDs are dead. */
 extern void key_tape_vacuum(IndexVacuumInfo *info, HnswMeta *meta,
 							IndexBulkDeleteCallback callback,
 							void *callback_state);
-
-/* A heap row that satisfies a filter. */
-typedef struct KeyMatch
-{
-	float		score;			/* by its code, see TapeQuery */
-	NodeAddr	addr;
-	ItemPointerData tid;
-} KeyMatch;
-
-typedef struct KeyMatches
-{
-	KeyMatch   *rows;
-	Size		n;
-	Size		max;
-	int64		nrejected;		/* rows that do not satisfy it */
-} KeyMatches;
-
-/*
- * Find the rows that satisfy a filter, and score them, in the current memory
- * context.
- */
-extern void key_tape_match(Relation index, const HnswMeta *meta,
-						   const FilterSet *filter, const TapeQuery *query,
-						   KeyMatches *matches);
-
-/*
- * Estimate from a few pages how many rows there are, and how many of them
- * satisfy a filter.
- */
-extern void key_tape_sample(Relation index, const HnswMeta *meta,
-							const FilterSet *filter, double *nrows,
-							double *nmatching);
 
 #endif							/* RECSYS_HNSW_KEYTAPE_H */

@@ -11,7 +11,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
-#include "hnsw/hnsw_keytape.h"
+#include "hnsw/hnsw_summary.h"
 #include "index/filter_key.h"
 
 static HnswMeta *
@@ -99,6 +99,13 @@ meta_block_fault(const HnswMeta *meta, BlockNumber nblocks)
 		return "a page of filter keys is listed twice";
 	if (meta->key_fill > nunits)
 		return "its page for filter keys does not exist";
+	if (meta->nsummaries > nunits)
+		return "it has more summaries than units of filter keys";
+	if (meta->nsummaries > 0 &&
+		(meta->first_summary == HNSW_META_BLOCK ||
+		 meta->first_summary + (uint64)
+		 summary_npages(layout.code.padded_dim, meta->nsummaries) > nblocks))
+		return "a page of summaries does not exist";
 	if (meta->insert_block != InvalidBlockNumber &&
 		meta->insert_block >= nblocks)
 		return "its insert block does not exist";

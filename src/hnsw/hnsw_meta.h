@@ -9,7 +9,7 @@
 #include "hnsw/hnsw_node.h"
 
 #define HNSW_MAGIC 0x4E51
-#define HNSW_FORMAT 4
+#define HNSW_FORMAT 5
 #define HNSW_META_BLOCK 0
 
 typedef enum HnswPageKind
@@ -18,7 +18,8 @@ typedef enum HnswPageKind
 	HNSW_PAGE_ENTRY = 2,
 	HNSW_PAGE_NODES = 3,
 	HNSW_PAGE_KEYS = 4,			/* see hnsw_keytape.h */
-	HNSW_PAGE_CODES = 5			/* the same */
+	HNSW_PAGE_CODES = 5,		/* the same */
+	HNSW_PAGE_SUMMARIES = 6		/* see hnsw_summary.h */
 } HnswPageKind;
 
 /* Pages that the entry set may take, and entries; see hnsw_entry.h. */
@@ -52,6 +53,8 @@ typedef struct HnswMeta
 	int32		nfilters;		/* filter columns; must agree with the index */
 	int32		nkey_runs;		/* in use, see hnsw_keytape.h */
 	uint32		key_fill;		/* unit of the key tape that inserts go to */
+	uint32		nsummaries;		/* units with summaries, see hnsw_summary.h */
+	BlockNumber first_summary;	/* first page of these, if there are any */
 	KeyRun		key_runs[KEY_MAX_RUNS];
 } HnswMeta;
 

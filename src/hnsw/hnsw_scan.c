@@ -451,14 +451,6 @@ scan_promise(IndexScanDesc scan, HnswScan *so)
 	return true;
 }
 
-/* Visits that cost as much as the exact way to the rows promised. */
-static double
-scan_exact_visits(const HnswScan *so)
-{
-	return so->filter == NULL ? so->exact_visits :
-		so->exact_visits + hnsw_exact_nodes(so->promised, so->nsatisfying);
-}
-
 /*
  * What so many visits cost, to be compared with the exact way.  Without a filter
  * that is all pages of nodes, of which each counts as no more than a visit.
@@ -484,13 +476,14 @@ scan_expected_visits(const HnswScan *so)
 static bool
 scan_next_stage(IndexScanDesc scan, HnswScan *so)
 {
-	double		most = scan_exact_visits(so);
-
-	if (scan_graph_cost(so, scan_expected_visits(so)) >= most)
+	exact_promise(so);
+	if (exact_is_cheaper(scan, so,
+						 scan_graph_cost(so, scan_expected_visits(so))))
 		return false;
 	if (so->search == NULL)
 		scan_enter(scan, so);
-	saturation_promise(&so->saturation, so->promised, most);
+	saturation_promise(&so->saturation, so->promised,
+					   so->filter == NULL ? so->exact_visits : so->nrows);
 	return true;
 }
 
@@ -499,16 +492,17 @@ scan_next_stage(IndexScanDesc scan, HnswScan *so)
  * left of it will, by the share of the nodes so far that had rows to return.
  */
 static bool
-scan_is_hopeless(const HnswScan *so, double exact_visits)
+scan_is_hopeless(IndexScanDesc scan, HnswScan *so)
 {
 	int64		nvisited = graph_search_nvisited(so->search);
 	double		cost = scan_graph_cost(so, nvisited);
 
 	if (so->filter == NULL)
-		return cost >= exact_visits;
-	return cost >= PATIENCE * exact_visits ||
+		return exact_is_cheaper(scan, so, cost);
+	return exact_is_cheaper(scan, so, cost / PATIENCE) ||
 		(nvisited % LOOK_AHEAD_VISITS == LOOK_AHEAD_VISITS - 1 &&
-		 scan_graph_cost(so, scan_expected_visits(so)) - cost > exact_visits);
+		 exact_is_cheaper(scan, so,
+						  scan_graph_cost(so, scan_expected_visits(so)) - cost));
 }
 
 /*
@@ -518,17 +512,14 @@ scan_is_hopeless(const HnswScan *so, double exact_visits)
 static bool
 scan_walk(IndexScanDesc scan, HnswScan *so)
 {
-	double		most;
-
 	if (scan_promise(scan, so) && !scan_next_stage(scan, so))
 		return false;
-	most = scan_exact_visits(so);
 	while (!scan_row_is_ready(so))
 	{
 		if (so->stage_rows > ENTER_ALL_ROWS &&
 			graph_search_nvisited(so->search) >= ENTER_ALL_VISITS)
 			scan_enter_all(so);
-		if (scan_is_hopeless(so, most) || !scan_visit(so))
+		if (scan_is_hopeless(scan, so) || !scan_visit(so))
 			return false;
 	}
 	return true;

@@ -38,10 +38,14 @@ struct HnswScan
 	double		promised;		/* the same, with late rows */
 
 	FilterSet  *filter;			/* NULL without conditions */
-	double		pass_rate;		/* share of all rows that satisfy it, about */
-	double		nsatisfying;	/* their number */
-	double		exact_visits;	/* visits that cost as much as the exact way,
-								 * but for the nodes that it reads */
+	double		nrows;			/* on the key tape, about */
+	double		nsatisfying;	/* of them */
+	double		pass_rate;		/* their share */
+	double		exact_visits;	/* visits that cost as much as the exact way
+								 * to the rows promised; at the least, unless
+								 * the next says more */
+	bool		exact_is_known;
+	TapeScan   *tape;			/* NULL until its units are ranked */
 	Shortlist  *shortlist;		/* NULL until it is made */
 
 	int64		nreturned;
@@ -51,12 +55,14 @@ struct HnswScan
 };
 
 /*
- * What the exact way costs with a filter, in visits: it reads the key tape, and
- * then nodes for so many rows.
+ * What the exact way costs with a filter, in visits: it reads keys of so many rows,
+ * of which a share satisfies the filter, and then nodes for the rows wanted.
  */
-extern double hnsw_exact_visits(double nrows, double nmatching,
-								int rows_per_page);
+extern double hnsw_exact_visits(double nrows, double share, int rows_per_page);
 extern double hnsw_exact_nodes(double rows, double nmatching);
+
+/* Rows whose keys it reads, for so many rows of those that satisfy the filter. */
+extern double hnsw_exact_rows(double rows, double nrows, double nmatching);
 
 /* Visits that a scan makes for so many rows, of which a share is found. */
 extern double hnsw_graph_visits(double rows, double pass_rate);
@@ -72,8 +78,17 @@ extern void scan_add_rows(HnswScan *so, const Visit *visit);
 
 /* hnsw_exact.c */
 
-/* Estimate pass_rate and what the exact way costs. */
+/* Estimate how many rows satisfy the filter. */
 extern void exact_estimate(IndexScanDesc scan, HnswScan *so);
+
+/* Other rows have been promised: set what the exact way costs at the least. */
+extern void exact_promise(HnswScan *so);
+
+/*
+ * Whether the exact way to the rows promised costs no more than so many visits.
+ * Where that is near, the units of the key tape are ranked to know.
+ */
+extern bool exact_is_cheaper(IndexScanDesc scan, HnswScan *so, double nvisits);
 
 /* Go the exact way from here on. */
 extern void exact_begin(IndexScanDesc scan, HnswScan *so);

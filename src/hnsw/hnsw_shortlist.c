@@ -2,8 +2,8 @@
  * hnsw_shortlist.c
  *		The rows that satisfy a filter, best first by their codes.
  *
- * A pass over the key tape finds the rows and estimates their scores
- * (hnsw_keytape.h).  Nodes are then read for the almost exact scores, in the
+ * The units of the key tape that may have the best rows are read, which estimates
+ * their scores (hnsw_tapescan.h).  Nodes are then read for the almost exact scores, in the
  * order of the estimates, until by the errors that these have shown few of the
  * rows left are expected to be among those wanted.  Nodes that the graph has
  * led to before are left out.
@@ -17,7 +17,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "hnsw/hnsw_keytape.h"
 #include "hnsw/hnsw_scan.h"
 #include "index/buffer_hint.h"
 #include "index/page_stream.h"
@@ -49,7 +48,8 @@
 
 struct Shortlist
 {
-	KeyMatches	matches;
+	TapeScan   *tape;			/* the scan's */
+	KeyMatches *matches;		/* that it has found so far */
 	Size		nread;			/* of them, the first */
 	Size		nsorted;		/* the first are in order, but for those read */
 	float	   *scores;			/* that nodes gave */
@@ -91,28 +91,42 @@ match_is_before(const KeyMatch *a, const KeyMatch *b)
 /* ----- the list ----- */
 
 Shortlist *
-shortlist_create(IndexScanDesc scan, HnswScan *so)
+shortlist_create(TapeScan *tape)
 {
 	Shortlist  *list = palloc0(sizeof(Shortlist));
-	TapeQuery  *query = palloc(sizeof(TapeQuery));
-	TapeCodeLayout layout;
 
-	tape_code_layout_init(&layout, so->store.base.layout.padded_dim);
-	tape_query_set(&layout, so->store.base.unit,
-				   metric_query_measure((Metric) so->meta.metric),
-				   so->query->x, query);
-	key_tape_match(scan->indexRelation, &so->meta, so->filter, query,
-				   &list->matches);
-	pfree(query);
-	so->nfiltered = list->matches.nrejected;	/* the visits' among them */
+	list->tape = tape;
+	list->matches = tape_scan_matches(tape);
 	return list;
+}
+
+/*
+ * Let the tape be read until it does for so many rows, and one unit more where
+ * all that it has found has been used.  Returns whether there is anything that
+ * has not been.
+ */
+static bool
+shortlist_fill(HnswScan *so, double nrows)
+{
+	Shortlist  *list = so->shortlist;
+	Size		nmatches = list->matches->n;
+	int64		nrejected = list->matches->nrejected;
+
+	tape_scan_read(list->tape, nrows);
+	while (list->matches->n == list->nread &&
+		   tape_scan_read_more(list->tape, nrows))
+		;
+	if (list->matches->n > nmatches)
+		list->nsorted = list->nread;
+	so->nfiltered += list->matches->nrejected - nrejected;
+	return list->matches->n > list->nread;
 }
 
 /* Bring so many of the list into order. */
 static void
 shortlist_sort(Shortlist *list, Size wanted)
 {
-	KeyMatches *matches = &list->matches;
+	KeyMatches *matches = list->matches;
 	Size		end = Min(2 * wanted, matches->n);
 
 	if (wanted <= list->nsorted)
@@ -255,11 +269,11 @@ shortlist_read_batch(IndexScanDesc scan, HnswScan *so, Size n)
 {
 	Relation	index = scan->indexRelation;
 	Shortlist  *list = so->shortlist;
-	Batch		batch = {.rows = list->matches.rows + list->nread,.n = n};
+	Batch		batch = {.rows = list->matches->rows + list->nread,.n = n};
 	PageStream *stream;
 	Buffer		buffer;
 
-	sort_places(list->matches.rows + list->nread, n);
+	sort_places(list->matches->rows + list->nread, n);
 	batch_check(index, &batch);
 	stream = page_stream_begin(index, batch_next_block, &batch);
 	while ((buffer = page_stream_next(stream)) != InvalidBuffer)
@@ -294,12 +308,12 @@ shortlist_does(Shortlist *list, double nrows)
 	error = Max(sqrt(list->error2 / list->nscores), FLT_MIN);
 	select_score(list->scores, 0, list->nscores - 1, rank - 1);
 	worst = list->scores[rank - 1];
-	for (Size i = list->nread; i < list->matches.n; i++)
+	for (Size i = list->nread; i < list->matches->n; i++)
 	{
 		double		gap;
 
 		shortlist_sort(list, i + 1);
-		gap = worst - list->matches.rows[i].score;
+		gap = worst - list->matches->rows[i].score;
 		if (gap > MOST_ERRORS * error)
 			break;
 		missing += erfc(gap / (error * M_SQRT2)) / 2.0;
@@ -320,13 +334,14 @@ shortlist_read(IndexScanDesc scan, HnswScan *so, double nrows)
 		wanted = first - list->nread;
 	do
 	{
-		Size		n = Min(wanted, list->matches.n - list->nread);
+		Size		n;
 
-		if (n == 0)
+		if (!shortlist_fill(so, nrows))
 			return false;
+		n = Min(wanted, list->matches->n - list->nread);
 		shortlist_sort(list, list->nread + n);
 		shortlist_read_batch(scan, so, n);
 		wanted = MORE_ROWS(list->nread);
 	} while (!shortlist_does(list, nrows));
-	return list->nread < list->matches.n;
+	return true;
 }

@@ -7,11 +7,13 @@
 
 #include "access/relscan.h"
 
+#include "hnsw/hnsw_tapescan.h"
+
 typedef struct HnswScan HnswScan;
 typedef struct Shortlist Shortlist;
 
-/* Make the list of a scan with a filter, in the current memory context. */
-extern Shortlist *shortlist_create(IndexScanDesc scan, HnswScan *so);
+/* An empty list, in the current memory context, to be filled from the tape. */
+extern Shortlist *shortlist_create(TapeScan *tape);
 
 /*
  * Read nodes in the order of the list, and add their rows to those found, until

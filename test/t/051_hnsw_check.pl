@@ -24,7 +24,11 @@ use constant {
 	PAGE_NODES => 3,
 	PAGE_KEYS => 4,
 	PAGE_CODES => 5,
+	PAGE_SUMMARIES => 6,
 	META_KEYS => 544,
+	SUMMARY => 152,
+	SUMMARY_SPREAD => 16,
+	SUMMARY_RADIUS => 20,
 	KEYED_NODE_KEYS => 48,
 	KEYS => 56,
 	KEY_ADDRS => 56 + 264,
@@ -136,7 +140,7 @@ my @faults = (
 		my ($f) = @_;
 		my $block = (blocks($f, PAGE_NODES))[2];
 		put($f, $block * BLOCK + TAG + 2, 'C', 200);
-		return "has page format 200 at block $block, this version reads format 4";
+		return "has page format 200 at block $block, this version reads format 5";
 	} ],
 	[ 'page_zeros', sub {
 		my ($f) = @_;
@@ -290,7 +294,7 @@ my @faults = (
 	} ],
 	[ 'key_page', sub {
 		my ($f) = @_;
-		put($f, CONTENT + META_KEYS + 12, 'V', 1);
+		put($f, CONTENT + META_KEYS + 20, 'V', 1);
 		return 'block 1 slot 0: it is no page of filter keys';
 	} ],
 	[ 'key_code', sub {
@@ -304,6 +308,47 @@ my @faults = (
 		my $block = (blocks($f, PAGE_CODES))[0];
 		put($f, $block * BLOCK + TAG + 3, 'C', PAGE_KEYS);
 		return "block $block slot 0: it is no page of codes";
+	} ],
+	[ 'key_summary', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_SUMMARIES))[0];
+		put($f, $block * BLOCK + CONTENT + SUMMARY + SUMMARY_SPREAD, 'V', 0x7FC00000);
+		return "block $block slot 1: the summary of unit 1 of the key tape is invalid";
+	} ],
+	[ 'key_summary_state', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_SUMMARIES))[0];
+		put($f, $block * BLOCK + CONTENT, 'V', 7);
+		return "block $block slot 0: the summary of unit 0 of the key tape is invalid";
+	} ],
+	[ 'key_summary_spread', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_SUMMARIES))[0];
+		put($f, $block * BLOCK + CONTENT + SUMMARY + SUMMARY_SPREAD, 'f<', 1e6);
+		return "block $block slot 1: the summary of unit 1 of the key tape contradicts itself";
+	} ],
+	[ 'key_summary_radius', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_SUMMARIES))[0];
+		put($f, $block * BLOCK + CONTENT + SUMMARY * $_ + SUMMARY_RADIUS, 'V', 0)
+		  foreach 0, 1;
+		return qr/heap row \(\d+,\d+\) lies farther from the centroid of its unit than the summary claims/;
+	} ],
+	[ 'key_summary_page', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_SUMMARIES))[0];
+		put($f, $block * BLOCK + TAG + 3, 'C', PAGE_KEYS);
+		return "block $block slot 0: it is no page of summaries";
+	} ],
+	[ 'key_summaries', sub {
+		my ($f) = @_;
+		put($f, CONTENT + META_KEYS + 12, 'V', 4);
+		return 'has an invalid metapage: it has more summaries than units of filter keys';
+	} ],
+	[ 'key_summaries_outside', sub {
+		my ($f) = @_;
+		put($f, CONTENT + META_KEYS + 16, 'V', 100000);
+		return 'has an invalid metapage: a page of summaries does not exist';
 	} ],
 	[ 'key_fill', sub {
 		my ($f) = @_;
