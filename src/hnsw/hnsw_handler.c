@@ -112,14 +112,14 @@ scan_visits(const IndexPath *path, double wanted, double nmatching)
 		KeyLayout	layout;
 
 		key_layout_init(&layout, nfilters, NODE_MIN_CODE_DIM);
-		exact = hnsw_exact_visits(hnsw_exact_rows(hnsw_stage_end(wanted), nrows,
+		exact = hnsw_exact_visits(hnsw_exact_rows(hnsw_first_stage(wanted), nrows,
 												  nmatching),
 								  nmatching / nrows, layout.rows_per_page) +
-			hnsw_exact_nodes(hnsw_stage_end(wanted), nmatching);
+			hnsw_exact_nodes(hnsw_first_stage(wanted), nmatching);
 		exact *= EXACT_VISIT_LEAST +
 			Min(nrows / layout.rows_per_page / EXACT_UNCACHED_PAGES, 1.0);
 	}
-	return Min(hnsw_graph_cost(hnsw_graph_visits(hnsw_stage_end(wanted),
+	return Min(hnsw_graph_cost(hnsw_graph_visits(hnsw_first_stage(wanted),
 												 nmatching / nrows)),
 			   exact);
 }

@@ -409,15 +409,10 @@ hnsw_graph_cost(double nvisits)
 	return nvisits * (1.0 + Min(nvisits, DEAREST_VISIT) / DOUBLE_VISIT);
 }
 
-/* The rows that the stages up to that of a row promise. */
 double
-hnsw_stage_end(double rows)
+hnsw_first_stage(double limit)
 {
-	double		end = FIRST_STAGE_ROWS;
-
-	while (end < rows)
-		end *= STAGE_GROWTH;
-	return end;
+	return Max(FIRST_STAGE_ROWS, LIMIT_ROWS(limit));
 }
 
 /* Whether the best row found may be returned. */
@@ -443,8 +438,7 @@ scan_promise(IndexScanDesc scan, HnswScan *so)
 	if (rank < so->promised)
 		return false;
 	if (so->stage_rows == 0.0)
-		so->stage_rows = Max(FIRST_STAGE_ROWS,
-							 LIMIT_ROWS(scan_limit(scan)));
+		so->stage_rows = hnsw_first_stage(scan_limit(scan));
 	else if (so->nreturned >= so->stage_rows)
 		so->stage_rows *= scan_limit_growth(scan, STAGE_GROWTH);
 	so->promised = Max(so->stage_rows + nlate, rank * (1.0 + PROMISE_GROWTH));

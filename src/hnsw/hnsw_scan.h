@@ -70,8 +70,8 @@ extern double hnsw_graph_visits(double rows, double pass_rate);
 /* What so many visits cost, in the first visits of a scan. */
 extern double hnsw_graph_cost(double nvisits);
 
-/* The end of the stage in which a scan returns so many rows. */
-extern double hnsw_stage_end(double rows);
+/* The rows that a scan's first stage promises, where a limit is known: else 0. */
+extern double hnsw_first_stage(double limit);
 
 /* Add the heap rows of a node that satisfy the filter to those found. */
 extern void scan_add_rows(HnswScan *so, const Visit *visit);
