@@ -3,10 +3,11 @@
  *		CREATE INDEX: load, link, write.
  *
  * Rows are loaded into the arena first, so that M, the unit and the entry set
- * come from all of them and not from the first few.  Then every node is
- * linked by the same code that serves a single insert, cell by cell, and the
- * graph is put on pages so that neighbours share them.  Rows beyond maintenance_work_mem
- * are inserted into the pages one by one.  The index is logged at the end.
+ * come from all of them and not from the first few.  Then every node is linked
+ * by the same code that serves a single insert, cell by cell, and the graph is
+ * put on pages so that neighbours share them.  Rows beyond
+ * maintenance_work_mem are inserted into the pages one by one.  The index is
+ * logged at the end.
  */
 #include "postgres.h"
 

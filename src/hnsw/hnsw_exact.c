@@ -2,9 +2,10 @@
  * hnsw_exact.c
  *		The exact way of a scan to its rows.
  *
- * With a filter, the key tape tells which rows satisfy it, the units with the best
- * rows first (hnsw_tapescan.c), and the best of these are read (hnsw_shortlist.c).  Without one all pages of nodes are read.
- * Nodes that the graph has led to before are left out.
+ * With a filter, the key tape tells which rows satisfy it, the units with the
+ * best rows first (hnsw_tapescan.c), and the best of these are read
+ * (hnsw_shortlist.c).  Without one all pages of nodes are read.  Nodes that
+ * the graph has led to before are left out.
  */
 #include "postgres.h"
 
@@ -16,9 +17,10 @@
 #include "hnsw/hnsw_scan.h"
 
 /*
- * What it costs, in visits: to begin, a summary, a page of keys or of codes, a block of codes
- * that has a row, such a row, and a node read.  With a million rows in shared
- * buffers a page took 1.0 to 1.1 microseconds, most of it for memory, a visit 1.8.
+ * What it costs, in visits: to begin, a summary, a page of keys or of codes, a
+ * block of codes that has a row, such a row, and a node read.  With a million
+ * rows in shared buffers a page took 1.0 to 1.1 microseconds, most of it for
+ * memory, a visit 1.8.
  */
 #define EXACT_BEGIN_VISITS 80.0
 #define SUMMARY_VISITS 0.03

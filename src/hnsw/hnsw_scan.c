@@ -2,12 +2,12 @@
  * hnsw_scan.c
  *		Scan: rows in the order of their distance, for as long as asked.
  *
- * The scan grows in stages.  A stage promises a number of rows and visits nodes
- * until it has found enough (hnsw_saturation.c) before it returns the first of
- * them; the next stage is three times as large.  The first promises what a LIMIT
- * wants, where one is known (index/scan_limit.h).  Visited rows wait in a heap ordered by a
- * lower bound of their distance; the executor computes the true one and makes
- * the order exact.
+ * The scan grows in stages.  A stage promises a number of rows and visits
+ * nodes until it has found enough (hnsw_saturation.c) before it returns the
+ * first of them; the next stage is three times as large.  The first promises
+ * what a LIMIT wants, where one is known (index/scan_limit.h).  Visited rows
+ * wait in a heap ordered by a lower bound of their distance; the executor
+ * computes the true one and makes the order exact.
  *
  * Once the visits wanted cost more than the exact way (hnsw_exact.c), the scan
  * goes that way and has all rows, those of nodes to which no edge leads too.

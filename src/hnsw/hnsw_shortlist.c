@@ -2,11 +2,11 @@
  * hnsw_shortlist.c
  *		The rows that satisfy a filter, best first by their codes.
  *
- * The units of the key tape that may have the best rows are read, which estimates
- * their scores (hnsw_tapescan.h).  Nodes are then read for the almost exact scores, in the
- * order of the estimates, until by the errors that these have shown few of the
- * rows left are expected to be among those wanted.  Nodes that the graph has
- * led to before are left out.
+ * The units of the key tape that may have the best rows are read, which
+ * estimates their scores (hnsw_tapescan.h).  Nodes are then read for the
+ * almost exact scores, in the order of the estimates, until by the errors that
+ * these have shown few of the rows left are expected to be among those wanted.
+ * Nodes that the graph has led to before are left out.
  */
 #include "postgres.h"
 

@@ -3,10 +3,11 @@
  *		VACUUM: take out dead heap rows, and give their nodes' slots back.
  *
  * Pass 1 reads all pages in order and removes dead rows from nodes and
- * postings, and then from the key tape.  A node that is left without rows becomes a tombstone: searches
- * walk through it, but it is never returned and gets no new edges.  Where
- * there is none, VACUUM is done.  Else pass 2 (hnsw_repair.c) gives the
- * tombstones' neighbours other edges, and pass 3 makes the tombstones free.
+ * postings, and then from the key tape.  A node that is left without rows
+ * becomes a tombstone: searches walk through it, but it is never returned and
+ * gets no new edges.  Where there is none, VACUUM is done.  Else pass 2
+ * (hnsw_repair.c) gives the tombstones' neighbours other edges, and pass 3
+ * makes the tombstones free.
  *
  * What inserts may do meanwhile is ruled by the insert lock, which each holds
  * in share mode while it is under way:

@@ -2,20 +2,19 @@
  * ivf_scan.c
  *		Scan: rows in the order of their distance, for as long as asked.
  *
- * The scan grows in stages.  A stage promises a number of rows, the first what a
- * LIMIT wants, where one is known (index/scan_limit.h).  It goes through the
+ * The scan grows in stages.  A stage promises a number of rows, the first what
+ * a LIMIT wants, where one is known (index/scan_limit.h).  It goes through the
  * codes of lists in the order in which they promise good rows (ivf_lists.c),
- * keeps the candidates of the best estimates (ivf_pool.c), and gives these their
- * almost exact scores from the tape, or exact ones from the table (ivf_refine.c).  The rows wait
- * in a heap ordered by a lower bound of their distance; the executor computes
- * the true one and makes the order exact.
+ * keeps the candidates of the best estimates (ivf_pool.c), and gives these
+ * their almost exact scores from the tape, or exact ones from the table
+ * (ivf_refine.c).  The rows wait in a heap ordered by a lower bound of their
+ * distance; the executor computes the true one and makes the order exact.
  *
- * A later stage that needs more candidates than were kept goes through the codes
- * of the former lists again, which costs less than keeping all that it may need.
- * Each list knows the last of its
- * candidates, in their total order, that has been refined, and gives what
- * comes after it.  When lists and candidates are used up, every row has been
- * returned.
+ * A later stage that needs more candidates than were kept goes through the
+ * codes of the former lists again, which costs less than keeping all that it
+ * may need.  Each list knows the last of its candidates, in their total order,
+ * that has been refined, and gives what comes after it.  When lists and
+ * candidates are used up, every row has been returned.
  */
 #include "postgres.h"
 
