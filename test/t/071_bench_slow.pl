@@ -51,7 +51,7 @@ for my $rows (2000, 3000)
 	}
 }
 my @recall = $report =~ /^\| recsys_(?:hnsw|ivfpq), \S.*? \| ([\d.]+) \|/mg;
-is(scalar(@recall), 2 * (8 + 1 + 8 + 1 + 6 + 1), 'all settings are there');
+is(scalar(@recall), 2 * (8 + 1 + 9 + 1 + 7 + 1), 'all settings are there');
 is(scalar(grep { $_ > 0.9 && $_ <= 1 } @recall), scalar(@recall), 'recalls')
   or diag("@recall");
 like($report, qr/^\| anywhere \| 10.000% \| [\d.]+ \((1\.|0\.9)\d+\) \|/m,
