@@ -86,6 +86,7 @@ SELECT cond, t.* FROM unnest(ARRAY[
 	'ta && ''{"tag 3"}''', 'ta @> ''{"tag 3","tag 4"}''', 'ta && ''{a,NULL}''', 'ta && NULL',
 	'ch = ''7''', 'ch = ''7  ''', 'u = ''00000000000000000000000000000007''', 'n = 1.50', 'n IN (0.25, 7)', 'g = 3', 'g < 2',
 	'i4 >= -20 AND i4 < 60 AND i4 <= 40', 'i4 = ANY (''{-300,-20,-19,0,60,41}'') AND i4 >= -20 AND i4 < 60',
+	'i4 >= -20 AND i4 < 60 AND f8 < 0', 'i4 > 400 AND i4 < 450 AND ts IS NOT NULL AND ia && ''{7,8}'' AND e = ''small''',
 	'i4 IN (1, 2, 3, 7) AND i4 IN (2, 3, 4, 7, 9)', 'i4 > 5 AND i4 IS NOT NULL AND i4 < 9', 'i4 > 5 AND i4 < 5', 'i4 > 5 AND i4 = NULL',
 	't IN (''word 1'', ''word 2'') AND t IN (''word 2'', ''word 3'')', 'ta && ''{"tag 3"}'' AND ta && ''{"tag 4"}''',
 	'b AND i4 > 0 AND f8 < 0 AND t = ''word 7''']) WITH ORDINALITY u (cond, i),

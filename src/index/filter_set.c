@@ -209,22 +209,22 @@ filter_set_find(FilterSet *set, int column)
 	return NULL;
 }
 
-/* Add a condition that is the next of the set's. */
+/* Add a condition, or let one that the set has on these ranges be narrower. */
 static void
-filter_set_add(FilterSet *set, FilterCondition *condition)
+filter_set_add(FilterSet *set, const FilterCondition *condition)
 {
-	FilterCondition *former = condition->test == FILTER_IN_RANGES ?
+	FilterCondition *own = condition->test == FILTER_IN_RANGES ?
 	filter_set_find(set, condition->column) : NULL;
 
-	if (former == NULL)
-	{
-		set->n++;
-		former = condition;
-	}
+	if (own != NULL)
+		condition_intersect(own, condition);
 	else
-		condition_intersect(former, condition);
-	if (former->test == FILTER_IN_RANGES || former->test == FILTER_HAS_TAGS)
-		set->never |= former->n == 0;
+	{
+		own = &set->conditions[set->n++];
+		*own = *condition;
+	}
+	if (own->test == FILTER_IN_RANGES || own->test == FILTER_HAS_TAGS)
+		set->never |= own->n == 0;
 }
 
 FilterSet *
@@ -236,7 +236,7 @@ filter_set_create(FilterEncoder *encoder, const ScanKeyData *keys, int nkeys)
 	set->conditions = palloc0(sizeof(FilterCondition) * Max(nkeys, 1));
 	for (int i = 0; i < nkeys; i++)
 	{
-		FilterCondition *condition = &set->conditions[set->n];
+		FilterCondition condition = {.column = keys[i].sk_attno - 2};
 		FilterColumn *column;
 
 		if (keys[i].sk_attno == 1)
@@ -244,15 +244,12 @@ filter_set_create(FilterEncoder *encoder, const ScanKeyData *keys, int nkeys)
 			set->never |= (keys[i].sk_flags & SK_SEARCHNULL) != 0;
 			continue;
 		}
-		/* one that became part of another may have been here before */
-		memset(condition, 0, sizeof(FilterCondition));
-		condition->column = keys[i].sk_attno - 2;
-		column = &encoder->columns[condition->column];
-		condition_init(condition, column, &keys[i]);
-		if (condition->test == FILTER_IN_RANGES ||
-			condition->test == FILTER_HAS_TAGS)
+		column = &encoder->columns[condition.column];
+		condition_init(&condition, column, &keys[i]);
+		if (condition.test == FILTER_IN_RANGES ||
+			condition.test == FILTER_HAS_TAGS)
 			set->recheck |= column->kind != FILTER_ORDERED;
-		filter_set_add(set, condition);
+		filter_set_add(set, &condition);
 	}
 	return set;
 }
