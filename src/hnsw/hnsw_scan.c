@@ -31,6 +31,7 @@
 #include "base/guc.h"
 #include "hnsw/hnsw.h"
 #include "hnsw/hnsw_scan.h"
+#include "index/heap_ahead.h"
 #include "index/rotator.h"
 #include "index/scan_limit.h"
 #include "index/scan_report.h"
@@ -571,6 +572,7 @@ hnsw_get_tuple(IndexScanDesc scan, ScanDirection dir)
 	}
 	page_check_tid(scan->indexRelation, scan->heapRelation, &row.tid,
 				   &so->heap_blocks);
+	heap_ahead_fetch(scan, &so->found);
 	so->nreturned++;
 	scan->xs_heaptid = row.tid;
 	scan->xs_recheck = so->filter != NULL && so->filter->recheck;

@@ -27,6 +27,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "index/heap_ahead.h"
 #include "index/scan_limit.h"
 #include "ivfpq/ivf.h"
 #include "ivfpq/ivf_scan.h"
@@ -389,6 +390,7 @@ ivf_get_tuple(IndexScanDesc scan, ScanDirection dir)
 	if (!found)
 		return false;
 	page_check_tid(so->index, scan->heapRelation, &row.tid, &so->heap_blocks);
+	heap_ahead_fetch(scan, &so->found);
 	so->nreturned++;
 	scan->xs_heaptid = row.tid;
 	scan->xs_recheck = so->filter != NULL && so->filter->recheck;
