@@ -32,9 +32,11 @@ OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
 	src/index/scan_explain.o
 OBJS += src/hnsw/hnsw_rows.o src/hnsw/hnsw_keytape.o src/hnsw/hnsw_tapecode.o \
 	src/hnsw/hnsw_summary.o src/hnsw/hnsw_tapeorder.o \
+	src/hnsw/hnsw_longlist.o src/hnsw/hnsw_longscan.o \
 	src/hnsw/hnsw_tapescan.o src/hnsw/hnsw_shortlist.o src/hnsw/hnsw_exact.o \
 	src/hnsw/hnsw_inspect.o src/hnsw/hnsw_stats.o src/hnsw/hnsw_check.o \
-	src/hnsw/hnsw_check_rows.o src/hnsw/hnsw_check_keys.o
+	src/hnsw/hnsw_check_rows.o src/hnsw/hnsw_check_keys.o \
+	src/hnsw/hnsw_check_long.o
 OBJS += src/hnsw/hnsw_handler.o src/hnsw/hnsw_node.o src/hnsw/hnsw_store.o \
 	src/hnsw/hnsw_meta.o src/hnsw/hnsw_entry.o src/hnsw/hnsw_search.o src/hnsw/hnsw_saturation.o \
 	src/hnsw/hnsw_coder.o src/hnsw/hnsw_link.o src/hnsw/hnsw_recent.o src/hnsw/hnsw_build.o \

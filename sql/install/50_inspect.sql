@@ -4,7 +4,7 @@
 CREATE FUNCTION recsys.index_stats(index regclass,
 	OUT metric text, OUT dimensions integer, OUT rows bigint,
 	OUT nodes bigint, OUT levels integer, OUT entries integer,
-	OUT tombstones bigint, OUT free_slots bigint, OUT postings bigint,
+	OUT long_nodes bigint, OUT tombstones bigint, OUT free_slots bigint, OUT postings bigint,
 	OUT bytes_per_node integer, OUT average_degree double precision,
 	OUT unreachable bigint, OUT no_incoming bigint,
 	OUT radius double precision, OUT pages bigint, OUT size_bytes bigint)

@@ -9,13 +9,13 @@
  *
  * The first pass looks at each page by itself and notes what its slots are.
  * The second follows the edges and the chains of postings, and collects the
- * heap rows.  Then come the entry set, and the rows of the heap
- * (hnsw_check_rows.c).  Memory: less than three bytes a slot, 12 bytes a row,
+ * heap rows.  Then come the entry set, the long list (hnsw_check_long.c), and
+ * the rows of the heap (hnsw_check_rows.c).  Memory: less than three bytes a slot, 12 bytes a row,
  * and 64 more with filter columns (hnsw_check_keys.c).
  *
  * These are no faults, since a crash or a cancelled statement leaves them
- * behind: pages of zeros, a page of entries that the metapage does not list, a
- * posting in no chain, a node without edges to it, a node without rows.
+ * behind: pages of zeros, a page of entries or of the long list that the metapage
+ * does not name, a posting in no chain, a node without edges to it, a node without rows.
  */
 #include "postgres.h"
 
@@ -351,6 +351,7 @@ hnsw_check(const IndexAccess *access)
 		check_links(check);
 		check_keys_of_tape(check);
 		check_entries(check);
+		check_long_list(check);
 	}
 	hnsw_check_rows(check);
 	if (check->inspection.meta.dim > 0)

@@ -75,6 +75,9 @@ extern void check_keys_of_row(HnswCheck *check, const CheckedRow *row,
 /* What the tape's code of a node's rows must be, as a hash. */
 extern uint64 check_code_of_node(const HnswCheck *check, const GraphNode *node);
 
+/* hnsw_check_long.c */
+extern void check_long_list(HnswCheck *check);
+
 /* hnsw_check_rows.c */
 extern void hnsw_check_rows(HnswCheck *check);
 

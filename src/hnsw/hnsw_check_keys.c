@@ -69,15 +69,15 @@ uint64
 check_code_of_node(const HnswCheck *check, const GraphNode *node)
 {
 	const NodeLayout *nodes = &check->inspection.layout;
-	TapeCodeLayout layout;
+	KeyLayout	layout;
 	TapeCode	code;
 
 	if (nodes->nfilters == 0)
 		return 0;
-	tape_code_layout_init(&layout, nodes->padded_dim);
-	tape_code_encode(&layout, check->inspection.meta.unit, node->scale,
+	key_layout_of(&layout, &check->inspection.meta);
+	tape_code_encode(&layout.code, check->inspection.meta.unit, node->scale,
 					 node_own(nodes, node), &code);
-	return tape_code_hash(&layout, &code);
+	return tape_code_hash(&layout.code, &code);
 }
 
 /* Collect the keys of a row of a page of the tape. */

@@ -437,21 +437,6 @@ meta_raise_version(HnswMeta *meta, void *arg)
 	return true;
 }
 
-/* Add an empty page for entries. */
-static BlockNumber
-entry_page_extend(Relation index, PageWal wal)
-{
-	Buffer		buffer = compat_extend_relation(index, MAIN_FORKNUM);
-	BlockNumber block = BufferGetBlockNumber(buffer);
-	PageEdit	edit;
-
-	page_format(page_edit_begin(&edit, index, buffer, wal),
-				hnsw_tag(HNSW_PAGE_ENTRY));
-	page_edit_end(&edit, true);
-	UnlockReleaseBuffer(buffer);
-	return block;
-}
-
 /*
  * Reserve a new entry; returns its number, or -1 where all pages are taken.
  * Two backends may each add a page; the second serves later entries.
@@ -464,7 +449,7 @@ entry_reserve(Relation index, HnswMeta *meta, PageWal wal, int padded_dim)
 	hnsw_meta_update(index, wal, meta, meta_reserve_entry, &change);
 	if (change.reserved < 0 && meta->nentry_blocks < ENTRY_MAX_BLOCKS)
 	{
-		change.block = entry_page_extend(index, wal);
+		change.block = hnsw_page_add(index, wal, HNSW_PAGE_ENTRY);
 		hnsw_meta_update(index, wal, meta, meta_reserve_entry, &change);
 	}
 	return change.reserved;
@@ -683,7 +668,7 @@ entry_set_reserve(Relation index, HnswMeta *meta, PageWal wal,
 {
 	while (meta->nentry_blocks * entries_per_page(set->padded_dim) < set->n)
 	{
-		BlockNumber block = entry_page_extend(index, wal);
+		BlockNumber block = hnsw_page_add(index, wal, HNSW_PAGE_ENTRY);
 
 		hnsw_meta_update(index, wal, meta, meta_add_entry_block, &block);
 	}

@@ -5,7 +5,7 @@
  * The leader makes every node reachable from the entry set and gives slots
  * places, so that neighbours share pages.  Then all processes write pages of
  * nodes, each some that are next to each other; at last the leader writes the
- * key tape and lets the metapage name it all.
+ * key tape and the long list and lets the metapage name it all.
  */
 #include "postgres.h"
 
@@ -14,6 +14,7 @@
 
 #include "base/compat.h"
 #include "hnsw/hnsw_build.h"
+#include "hnsw/hnsw_longlist.h"
 #include "hnsw/hnsw_summary.h"
 #include "hnsw/hnsw_tapeorder.h"
 
@@ -519,6 +520,88 @@ flush_keys(Relation index, Arena *arena, const GraphPlaces *places,
 	hnsw_meta_update(index, PAGE_WAL_AT_END, meta, meta_fill, &fill);
 }
 
+/* ----- the long list ----- */
+
+/* A node and its length. */
+typedef struct LongItem
+{
+	float		norm;
+	NodeAddr	addr;			/* in the arena */
+} LongItem;
+
+/* The longest first. */
+static int
+compare_items(const void *a, const void *b)
+{
+	const LongItem *x = a;
+	const LongItem *y = b;
+
+	if (x->norm != y->norm)
+		return x->norm > y->norm ? -1 : 1;
+	return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+#define SELECT_NAME select_item
+#define SELECT_TYPE LongItem
+#define SELECT_BEFORE(a, b) (compare_items(a, b) < 0)
+#include "index/quickselect.h"
+
+/* The longest nodes, from where they are in memory to where they are on pages. */
+typedef struct LongFill
+{
+	Arena	   *arena;
+	const GraphPlaces *places;
+	LongLayout	layout;
+	const LongItem *next;
+} LongFill;
+
+static void
+next_long_node(void *arg, LongNode *node)
+{
+	LongFill   *fill = arg;
+	const NodeLayout *layout = &fill->arena->base.layout;
+	NodeAddr	addr = fill->next++->addr;
+	GraphNode  *slot = arena_slot(fill->arena, addr);
+	OwnVector	own = {slot->scale, slot->norm, slot->err,
+	node_own(layout, slot), NULL};
+
+	long_node_init(&fill->layout, fill->arena->base.unit,
+				   graph_addrs(fill->places)[addr], &own, node);
+}
+
+/* Write the long list. */
+static void
+flush_long(Relation index, Arena *arena, const GraphPlaces *places,
+		   HnswMeta *meta)
+{
+	uint32		nslots = arena_nslots(arena);
+	LongItem   *items = alloc_slots(sizeof(LongItem), nslots);
+	LongFill	fill = {.arena = arena,.places = places,.next = items};
+	LongSource	source = {.next = next_long_node,.arg = &fill};
+	uint32		nnodes = 0;
+
+	for (uint32 addr = 0; addr < nslots; addr++)
+	{
+		const GraphNode *node = arena_slot(arena, addr);
+
+		CHECK_FOR_INTERRUPTS();
+		if (node->kind != SLOT_NODE)
+			continue;
+		items[nnodes].norm = node->norm;
+		items[nnodes++].addr = addr;
+	}
+	source.n = Min(long_list_due(arena->base.metric, nnodes), nnodes);
+	if (source.n > 0)
+	{
+		select_item(items, 0, (int64) nnodes - 1, (int64) source.n - 1);
+		qsort(items, source.n, sizeof(LongItem), compare_items);
+		source.norm = items[source.n - 1].norm;
+		long_layout_init(&fill.layout, arena->base.layout.padded_dim);
+		long_list_write(index, PAGE_WAL_AT_END, meta, &source);
+	}
+	pfree(items);
+}
+
 /* ----- the steps of writing ----- */
 
 Size
@@ -596,4 +679,5 @@ graph_finish(Relation index, Arena *arena, const GraphPlaces *places)
 	hnsw_meta_update(index, PAGE_WAL_AT_END, &meta, meta_flush, &flush);
 	if (meta.nfilters > 0)
 		flush_keys(index, arena, places, &meta);
+	flush_long(index, arena, places, &meta);
 }

@@ -98,7 +98,7 @@ hnsw_ef_construction(Relation index)
 /*
  * Visits for the first of so many rows that are wanted, of nmatching that
  * satisfy the filter among nrows; at most what the exact way costs beside a
- * walk that was given up.
+ * walk that was given up.  Whether the index has a long list is not asked.
  */
 static double
 scan_visits(const IndexPath *path, double wanted, double nmatching)
@@ -120,7 +120,7 @@ scan_visits(const IndexPath *path, double wanted, double nmatching)
 			Min(nrows / layout.rows_per_page / EXACT_UNCACHED_PAGES, 1.0);
 	}
 	return Min(hnsw_graph_cost(hnsw_graph_visits(hnsw_first_stage(wanted),
-												 nmatching / nrows)),
+												 nmatching / nrows, false)),
 			   exact);
 }
 

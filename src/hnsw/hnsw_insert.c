@@ -15,6 +15,7 @@
 
 #include "hnsw/hnsw.h"
 #include "hnsw/hnsw_keytape.h"
+#include "hnsw/hnsw_longlist.h"
 
 /* What inserts into one index keep from row to row. */
 struct Inserter
@@ -140,6 +141,8 @@ inserter_add_row(Inserter *inserter, const NodeRow *row)
 					 &coder->own) &&
 		!linker_is_linked(inserter->linker))
 		entry_replace_dead(&inserter->store, &inserter->meta, addr, &coder->own);
+	long_list_offer(inserter->index, inserter->wal, &inserter->meta, addr,
+					&coder->own);
 	return addr;
 }
 
@@ -149,10 +152,10 @@ inserter_add_to_tape(Inserter *inserter, NodeAddr addr, const NodeRow *row)
 {
 	const OwnVector *own = &inserter->coder->own;
 	TapeRow		tape = {.addr = addr,.row = *row};
-	TapeCodeLayout layout;
+	KeyLayout	layout;
 
-	tape_code_layout_init(&layout, inserter->coder->layout.padded_dim);
-	tape_code_encode(&layout, inserter->meta.unit, own->scale, own->codes,
+	key_layout_of(&layout, &inserter->meta);
+	tape_code_encode(&layout.code, inserter->meta.unit, own->scale, own->codes,
 					 &tape.code);
 	key_tape_add(inserter->index, inserter->wal, &inserter->meta, &tape);
 }

@@ -76,7 +76,8 @@ inspection_read_page(Inspection *inspection, BlockNumber block)
 			(page_tag(page)->kind == HNSW_PAGE_ENTRY ||
 			 page_tag(page)->kind == HNSW_PAGE_KEYS ||
 			 page_tag(page)->kind == HNSW_PAGE_CODES ||
-			 page_tag(page)->kind == HNSW_PAGE_SUMMARIES))
+			 page_tag(page)->kind == HNSW_PAGE_SUMMARIES ||
+			 page_tag(page)->kind == HNSW_PAGE_LONG))
 			kind = page_tag(page)->kind;
 		page_check(index, buffer, hnsw_tag(kind));
 	}

@@ -38,7 +38,7 @@ key_layout_init(KeyLayout *layout, int nfilters, int padded_dim)
 	layout->blocks_per_page = Min((PAGE_CONTENT_SIZE - sizeof(KeyPage)) /
 								  layout->block_size, KEY_PAGE_MAX_BLOCKS);
 	layout->rows_per_page = layout->blocks_per_page * FASTSCAN_LANES;
-	tape_code_layout_init(&layout->code, padded_dim);
+	tape_code_layout_init(&layout->code, padded_dim, PAGE_CONTENT_SIZE);
 	layout->codes_per_page = PAGE_CONTENT_SIZE / layout->code.block_size;
 	layout->unit_pages = 1 + (layout->blocks_per_page - 1) /
 		layout->codes_per_page + 1;
@@ -55,23 +55,14 @@ key_layout_of(KeyLayout *layout, const HnswMeta *meta)
 uint32
 key_tape_nunits(const HnswMeta *meta)
 {
-	uint32		nunits = 0;
-
-	for (int i = 0; i < meta->nkey_runs; i++)
-		nunits += meta->key_runs[i].n;
-	return nunits;
+	return page_runs_count(meta->key_runs, meta->nkey_runs);
 }
 
 BlockNumber
 key_tape_block(const KeyLayout *layout, const HnswMeta *meta, uint32 number)
 {
-	for (int i = 0; i < meta->nkey_runs; i++)
-	{
-		if (number < meta->key_runs[i].n)
-			return meta->key_runs[i].first + number * layout->unit_pages;
-		number -= meta->key_runs[i].n;
-	}
-	return InvalidBlockNumber;
+	return page_runs_block(meta->key_runs, meta->nkey_runs, layout->unit_pages,
+						   number);
 }
 
 /* A unit that has been added. */
@@ -85,34 +76,9 @@ static bool
 meta_add_unit(HnswMeta *meta, void *arg)
 {
 	const NewUnit *unit = arg;
-	KeyRun	   *end = &meta->key_runs[meta->nkey_runs];
 
-	if (meta->nkey_runs > 0 && end[-1].first + end[-1].n *
-		unit->layout->unit_pages == unit->first)
-	{
-		end[-1].n++;
-		return true;
-	}
-	if (meta->nkey_runs == KEY_MAX_RUNS)
-		return false;
-	end->first = unit->first;
-	end->n = 1;
-	meta->nkey_runs++;
-	return true;
-}
-
-/* Add an empty page to the index; returns its block. */
-static BlockNumber
-key_tape_add_page(Relation index, PageWal wal, HnswPageKind kind)
-{
-	Buffer		buffer = compat_extend_relation(index, MAIN_FORKNUM);
-	BlockNumber block = BufferGetBlockNumber(buffer);
-	PageEdit	edit;
-
-	page_format(page_edit_begin(&edit, index, buffer, wal), hnsw_tag(kind));
-	page_edit_end(&edit, true);
-	UnlockReleaseBuffer(buffer);
-	return block;
+	return page_runs_add(meta->key_runs, &meta->nkey_runs, KEY_MAX_RUNS,
+						 unit->layout->unit_pages, unit->first);
 }
 
 /* Add a unit to the tape; the caller has the relation extension lock. */
@@ -123,9 +89,9 @@ key_tape_add_unit(Relation index, PageWal wal, HnswMeta *meta,
 	uint32		nunits = key_tape_nunits(meta);
 	NewUnit		unit = {.layout = layout};
 
-	unit.first = key_tape_add_page(index, wal, HNSW_PAGE_KEYS);
+	unit.first = hnsw_page_add(index, wal, HNSW_PAGE_KEYS);
 	for (int i = 1; i < layout->unit_pages; i++)
-		if (key_tape_add_page(index, wal, HNSW_PAGE_CODES) != unit.first + i)
+		if (hnsw_page_add(index, wal, HNSW_PAGE_CODES) != unit.first + i)
 			elog(ERROR, "pages of index \"%s\" are not next to each other",
 				 RelationGetRelationName(index));
 	hnsw_meta_update(index, wal, meta, meta_add_unit, &unit);

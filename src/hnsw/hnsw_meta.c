@@ -52,6 +52,62 @@ hnsw_meta_create(Relation index, ForkNumber fork)
 	UnlockReleaseBuffer(buffer);
 }
 
+/* ----- pages ----- */
+
+BlockNumber
+hnsw_page_add(Relation index, PageWal wal, HnswPageKind kind)
+{
+	Buffer		buffer = compat_extend_relation(index, MAIN_FORKNUM);
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	PageEdit	edit;
+
+	page_format(page_edit_begin(&edit, index, buffer, wal), hnsw_tag(kind));
+	page_edit_end(&edit, true);
+	UnlockReleaseBuffer(buffer);
+	return block;
+}
+
+uint32
+page_runs_count(const PageRun *runs, int nruns)
+{
+	uint32		n = 0;
+
+	for (int i = 0; i < nruns; i++)
+		n += runs[i].n;
+	return n;
+}
+
+BlockNumber
+page_runs_block(const PageRun *runs, int nruns, int unit_pages, uint32 number)
+{
+	for (int i = 0; i < nruns; i++)
+	{
+		if (number < runs[i].n)
+			return runs[i].first + number * unit_pages;
+		number -= runs[i].n;
+	}
+	return InvalidBlockNumber;
+}
+
+bool
+page_runs_add(PageRun *runs, int *nruns, int max, int unit_pages,
+			  BlockNumber first)
+{
+	PageRun    *end = &runs[*nruns];
+
+	if (*nruns > 0 && end[-1].first + end[-1].n * unit_pages == first)
+	{
+		end[-1].n++;
+		return true;
+	}
+	if (*nruns == max)
+		return false;
+	end->first = first;
+	end->n = 1;
+	++*nruns;
+	return true;
+}
+
 /* ----- what a damaged page could say ----- */
 
 /* What cannot be so, whatever the index; NULL where all can. */
@@ -69,34 +125,46 @@ meta_fault(const HnswMeta *meta)
 		return "its number of entries is out of range";
 	if (meta->nkey_runs < 0 || meta->nkey_runs > KEY_MAX_RUNS)
 		return "its number of runs of filter keys is out of range";
+	if (meta->nlong_runs < 0 || meta->nlong_runs > LONG_MAX_RUNS)
+		return "its number of runs of the long list is out of range";
+	if (!isfinite(meta->long_norm) || meta->long_norm < 0.0f ||
+		!isfinite(meta->long_whole) || meta->long_whole < 0.0f)
+		return "the length from which its long list begins is no number";
 	if (meta->dim == 0 && meta->nentries > 0)
 		return "it has entries but no dimensions";
 	return NULL;
 }
 
-/* The same of the blocks that it names, in an index of nblocks. */
+/*
+ * Whether runs name pages that an index of nblocks has not, or one twice; *n
+ * receives their units.
+ */
+static bool
+page_runs_are_wrong(const PageRun *runs, int nruns, int unit_pages,
+					BlockNumber nblocks, uint64 *n)
+{
+	*n = 0;
+	for (int i = 0; i < nruns; i++)
+	{
+		if (runs[i].first == HNSW_META_BLOCK ||
+			runs[i].first + (uint64) runs[i].n * unit_pages > nblocks)
+			return true;
+		*n += runs[i].n;
+	}
+	return *n > nblocks;
+}
+
+/* The same of the blocks that it names for filter columns. */
 static const char *
-meta_block_fault(const HnswMeta *meta, BlockNumber nblocks)
+meta_key_fault(const HnswMeta *meta, BlockNumber nblocks)
 {
 	KeyLayout	layout;
-	uint64		nunits = 0;
+	uint64		nunits;
 
-	for (int i = 0; i < meta->nentry_blocks; i++)
-		if (meta->entry_blocks[i] == HNSW_META_BLOCK ||
-			meta->entry_blocks[i] >= nblocks)
-			return "a page of entries does not exist";
 	key_layout_init(&layout, meta->nfilters, node_padded_dim(meta->dim));
-	for (int i = 0; i < meta->nkey_runs; i++)
-	{
-		const KeyRun *run = &meta->key_runs[i];
-
-		if (run->first == HNSW_META_BLOCK ||
-			run->first + (uint64) run->n * layout.unit_pages > nblocks)
-			return "a page of filter keys does not exist";
-		nunits += run->n;
-	}
-	if (nunits > nblocks)
-		return "a page of filter keys is listed twice";
+	if (page_runs_are_wrong(meta->key_runs, meta->nkey_runs,
+							layout.unit_pages, nblocks, &nunits))
+		return "a page of filter keys does not exist";
 	if (meta->key_fill > nunits)
 		return "its page for filter keys does not exist";
 	if (meta->nsummaries > nunits)
@@ -106,10 +174,27 @@ meta_block_fault(const HnswMeta *meta, BlockNumber nblocks)
 		 meta->first_summary + (uint64)
 		 summary_npages(layout.code.padded_dim, meta->nsummaries) > nblocks))
 		return "a page of summaries does not exist";
+	return NULL;
+}
+
+/* The same of all blocks that it names, in an index of nblocks. */
+static const char *
+meta_block_fault(const HnswMeta *meta, BlockNumber nblocks)
+{
+	uint64		nlong;
+
+	for (int i = 0; i < meta->nentry_blocks; i++)
+		if (meta->entry_blocks[i] == HNSW_META_BLOCK ||
+			meta->entry_blocks[i] >= nblocks)
+			return "a page of entries does not exist";
+	if (page_runs_are_wrong(meta->long_runs, meta->nlong_runs, 1, nblocks,
+							&nlong) ||
+		meta->long_fill > nlong || meta->long_sorted > nlong)
+		return "a page of the long list does not exist";
 	if (meta->insert_block != InvalidBlockNumber &&
 		meta->insert_block >= nblocks)
 		return "its insert block does not exist";
-	return NULL;
+	return meta_key_fault(meta, nblocks);
 }
 
 /* Error where there is a fault. */

@@ -9,7 +9,7 @@
 #include "hnsw/hnsw_node.h"
 
 #define HNSW_MAGIC 0x4E51
-#define HNSW_FORMAT 5
+#define HNSW_FORMAT 6
 #define HNSW_META_BLOCK 0
 
 typedef enum HnswPageKind
@@ -19,21 +19,23 @@ typedef enum HnswPageKind
 	HNSW_PAGE_NODES = 3,
 	HNSW_PAGE_KEYS = 4,			/* see hnsw_keytape.h */
 	HNSW_PAGE_CODES = 5,		/* the same */
-	HNSW_PAGE_SUMMARIES = 6		/* see hnsw_summary.h */
+	HNSW_PAGE_SUMMARIES = 6,	/* see hnsw_summary.h */
+	HNSW_PAGE_LONG = 7			/* see hnsw_longlist.h */
 } HnswPageKind;
 
 /* Pages that the entry set may take, and entries; see hnsw_entry.h. */
 #define ENTRY_MAX_BLOCKS 128
 #define ENTRY_MAX 1024
 
-/* A run of units of the key tape. */
-typedef struct KeyRun
+/* Consecutive units of pages, all of one size. */
+typedef struct PageRun
 {
 	BlockNumber first;
-	uint32		n;
-} KeyRun;
+	uint32		n;				/* units */
+} PageRun;
 
 #define KEY_MAX_RUNS 256
+#define LONG_MAX_RUNS 64
 
 /*
  * The metapage's content.  dim is 0 until the first vector is known: the
@@ -55,11 +57,30 @@ typedef struct HnswMeta
 	uint32		key_fill;		/* unit of the key tape that inserts go to */
 	uint32		nsummaries;		/* units with summaries, see hnsw_summary.h */
 	BlockNumber first_summary;	/* first page of these, if there are any */
-	KeyRun		key_runs[KEY_MAX_RUNS];
+	PageRun		key_runs[KEY_MAX_RUNS];
+	int32		nlong_runs;		/* in use, see hnsw_longlist.h */
+	uint32		long_sorted;	/* pages of it that are in order */
+	uint32		long_fill;		/* page of it that inserts go to */
+	float		long_norm;		/* what goes there is longer */
+	float		long_whole;		/* what is longer than this is there; 0 where
+								 * that is not known of any */
+	PageRun		long_runs[LONG_MAX_RUNS];
 } HnswMeta;
 
 StaticAssertDecl(sizeof(HnswMeta) <= PAGE_CONTENT_SIZE,
 				 "the metapage must hold HnswMeta");
+
+/*
+ * Units of an array of runs, and the first block of one, by its place in that
+ * order, or InvalidBlockNumber.  A unit has so many pages.
+ */
+extern uint32 page_runs_count(const PageRun *runs, int nruns);
+extern BlockNumber page_runs_block(const PageRun *runs, int nruns,
+								   int unit_pages, uint32 number);
+
+/* Add a unit behind the others; false where that would be one run too many. */
+extern bool page_runs_add(PageRun *runs, int *nruns, int max, int unit_pages,
+						  BlockNumber first);
 
 static inline PageTag
 hnsw_tag(HnswPageKind kind)
@@ -68,6 +89,10 @@ hnsw_tag(HnswPageKind kind)
 
 	return tag;
 }
+
+/* Add an empty page to an index; returns its block. */
+extern BlockNumber hnsw_page_add(Relation index, PageWal wal,
+								 HnswPageKind kind);
 
 extern void hnsw_meta_create(Relation index, ForkNumber fork);
 extern void hnsw_meta_read(Relation index, HnswMeta *meta);

@@ -9,11 +9,10 @@ typedef struct Saturation
 {
 	MemoryContext context;		/* holds the arrays */
 	int			ef_search;
-	double		share_factor;	/* by which ef_search changes the window's
-								 * share */
 	double		expected_rate;	/* share of the visits that should find a node */
 	double		pass_rate;		/* and that does */
 	Size		nfound;			/* nodes */
+	Size		nlong;			/* of these, as long as those of the long list */
 	Size		max_found;		/* that there is room for */
 	float	   *keys;			/* of nodes, in the order they were found */
 	bool	   *fresh;			/* was it among the best when found? */
@@ -41,9 +40,10 @@ extern void saturation_promise(Saturation *s, double nrows, double most);
 
 /*
  * A node has been found that has rows to return, as about such a share of all
- * visited have.
+ * visited have; is_long where the long list has the nodes of its length.
  */
-extern void saturation_add(Saturation *s, float key, double pass_rate);
+extern void saturation_add(Saturation *s, float key, bool is_long,
+						   double pass_rate);
 
 /* Whether enough has been found for the rows promised. */
 extern bool saturation_reached(const Saturation *s);

@@ -77,11 +77,12 @@
 
 /*
  * Visits that a stage is expected to make for a row, beyond ef_search.  1,000 rows
- * of 41 thousand took 2.4 each, of a million 4.3; with a filter that rows satisfy
- * at random it was 3.9 to 4.7.
+ * of 41 thousand and of a million took 2.3 each, without the long list 2.6 and 4.0;
+ * with a filter that rows satisfy at random it was 1.3 to 2.4, and 3.9 to 4.7.
  */
 #define VISITS_PER_ROW 2.2
 #define FILTER_VISITS_PER_ROW 4.0
+#define LONG_FILTER_VISITS_PER_ROW 3.0
 
 /*
  * The share of these for an ef_search: at K=1000 5 to 160 made 0.44, 0.54, 0.73,
@@ -103,6 +104,13 @@
  */
 #define ENTER_ALL_ROWS (2.0 * FIRST_STAGE_ROWS)
 #define ENTER_ALL_VISITS 64
+
+/*
+ * Nodes of the long list that are candidates for a row, and the least number of
+ * all.
+ */
+#define LONG_PER_ROW 1.5
+#define LEAST_LONG 64.0
 
 /* Rows that ef_search pays for. */
 #define ROWS_INCLUDED 4.0
@@ -272,6 +280,9 @@ scan_enter(IndexScanDesc scan, HnswScan *so)
 	entry_score_query(set, so->query->x, ips);
 	n = entry_choose(set, measure, &query, points, SCAN_ENTRY_POINTS);
 	so->search = graph_search_create(&so->store.base);
+	if (so->meta.nlong_runs > 0)
+		so->longest = long_scan_create(scan->indexRelation, &so->meta,
+									   so->query->x);
 	graph_search_begin(so->search, so->query, measure, 0);
 	graph_search_enter(so->search, points, n);
 	so->entries = palloc(sizeof(EntryPoint) * set->n);
@@ -296,6 +307,26 @@ scan_enter_all(HnswScan *so)
 {
 	graph_search_enter(so->search, so->entries, so->nentries);
 	so->nentries = 0;
+}
+
+/*
+ * Let the best of the long list be candidates for so many rows, of which a share
+ * satisfies the filter.
+ */
+static void
+scan_suggest_longest(HnswScan *so, double rows)
+{
+	Estimate   *estimates;
+	uint32		n;
+
+	if (so->longest == NULL || rows <= so->nsuggested)
+		return;
+	so->nsuggested = rows;
+	n = long_scan_best(so->longest, (uint32)
+					   Min(Max(LONG_PER_ROW * rows, LEAST_LONG), PG_INT32_MAX),
+					   &estimates);
+	graph_search_suggest(so->search, estimates, (int) n);
+	pfree(estimates);
 }
 
 /* Add the rows of a posting that satisfy the filter. */
@@ -375,6 +406,14 @@ scan_pass_rate(const HnswScan *so)
 		(nvisited + PRIOR_VISITS);
 }
 
+/* Whether the long list has the nodes of a length. */
+static bool
+scan_is_long(const HnswScan *so, float norm)
+{
+	return so->longest != NULL && so->meta.long_whole > 0.0f &&
+		norm > so->meta.long_whole;
+}
+
 /* Visit one node; false when nothing more can be reached. */
 static bool
 scan_visit(HnswScan *so)
@@ -389,7 +428,9 @@ scan_visit(HnswScan *so)
 	if (so->found.waiting.n > nbefore)
 	{
 		so->nmatching++;
-		saturation_add(&so->saturation, visit.key, scan_pass_rate(so));
+		saturation_add(&so->saturation, visit.key,
+					   scan_is_long(so, visit.header.norm),
+					   scan_pass_rate(so));
 	}
 	return true;
 }
@@ -397,10 +438,13 @@ scan_visit(HnswScan *so)
 /* ----- stages ----- */
 
 double
-hnsw_graph_visits(double rows, double pass_rate)
+hnsw_graph_visits(double rows, double pass_rate, bool has_long_list)
 {
-	return guc_hnsw_ef_search + VISITS_FACTOR(guc_hnsw_ef_search) *
-		(pass_rate < 1.0 ? FILTER_VISITS_PER_ROW : VISITS_PER_ROW) *
+	double		per_row = VISITS_PER_ROW;
+
+	if (pass_rate < 1.0)
+		per_row = has_long_list ? LONG_FILTER_VISITS_PER_ROW : FILTER_VISITS_PER_ROW;
+	return guc_hnsw_ef_search + VISITS_FACTOR(guc_hnsw_ef_search) * per_row *
 		(rows / Max(pass_rate, 1e-9) - ROWS_INCLUDED);
 }
 
@@ -461,7 +505,8 @@ static double
 scan_expected_visits(const HnswScan *so)
 {
 	return hnsw_graph_visits(so->promised, so->search == NULL ?
-							 so->pass_rate : scan_pass_rate(so));
+							 so->pass_rate : scan_pass_rate(so),
+							 so->meta.nlong_runs > 0);
 }
 
 /*
@@ -477,6 +522,7 @@ scan_next_stage(IndexScanDesc scan, HnswScan *so)
 		return false;
 	if (so->search == NULL)
 		scan_enter(scan, so);
+	scan_suggest_longest(so, so->promised / scan_pass_rate(so));
 	saturation_promise(&so->saturation, so->promised,
 					   so->filter == NULL ? so->exact_visits : so->nrows);
 	return true;

@@ -10,6 +10,7 @@
 #include "access/relscan.h"
 
 #include "hnsw/hnsw_entry.h"
+#include "hnsw/hnsw_longscan.h"
 #include "hnsw/hnsw_saturation.h"
 #include "hnsw/hnsw_search.h"
 #include "hnsw/hnsw_shortlist.h"
@@ -32,6 +33,8 @@ struct HnswScan
 	GraphSearch *search;		/* NULL until the graph is entered */
 	EntryPoint *entries;		/* that have not been entered from */
 	int			nentries;
+	LongScan   *longest;		/* the long list, with the search */
+	double		nsuggested;		/* rows that its nodes have been taken for */
 	FoundRows	found;
 	Saturation	saturation;
 	double		stage_rows;		/* rows up to the end of this stage */
@@ -65,7 +68,8 @@ extern double hnsw_exact_nodes(double rows, double nmatching);
 extern double hnsw_exact_rows(double rows, double nrows, double nmatching);
 
 /* Visits that a scan makes for so many rows, of which a share is found. */
-extern double hnsw_graph_visits(double rows, double pass_rate);
+extern double hnsw_graph_visits(double rows, double pass_rate,
+								bool has_long_list);
 
 /* What so many visits cost, in the first visits of a scan. */
 extern double hnsw_graph_cost(double nvisits);

@@ -647,24 +647,43 @@ pool_pop(GraphSearch *search)
 
 /* ----- the walk ----- */
 
-/* Let nodes be candidates whose exact scores are known. */
+/* Let nodes be candidates of which there are estimates. */
 void
-graph_search_enter(GraphSearch *search, const EntryPoint *points, int n)
+graph_search_suggest(GraphSearch *search, const Estimate *estimates, int n)
 {
-	for (; n > 0; n -= NODE_DEGREE, points += NODE_DEGREE)
+	for (; n > 0; n -= NODE_DEGREE, estimates += NODE_DEGREE)
 	{
 		EstimateBlock *block = pool_next_block(search);
 
 		for (int i = 0; i < NODE_DEGREE; i++)
 		{
-			block->addrs[i] = i < n ? points[i].addr : INVALID_NODE_ADDR;
-			block->keys[i] = i < n ?
-				graph_search_key(search->store, search->measure,
-								 search->query->norm2, points[i].ip,
-								 points[i].norm) : INFINITY;
-			block->f[i] = 0.0f;
+			block->addrs[i] = i < n ? estimates[i].addr : INVALID_NODE_ADDR;
+			block->keys[i] = i < n ? estimates[i].key : INFINITY;
+			block->f[i] = i < n ? estimates[i].f : 0.0f;
 		}
 		pool_take_block(search, block);
+	}
+}
+
+/* The same of nodes whose exact scores are known. */
+void
+graph_search_enter(GraphSearch *search, const EntryPoint *points, int n)
+{
+	Estimate	estimates[NODE_DEGREE];
+
+	for (; n > 0; n -= NODE_DEGREE, points += NODE_DEGREE)
+	{
+		int			nhere = Min(n, NODE_DEGREE);
+
+		for (int i = 0; i < nhere; i++)
+		{
+			estimates[i].addr = points[i].addr;
+			estimates[i].key = graph_search_key(search->store, search->measure,
+												search->query->norm2,
+												points[i].ip, points[i].norm);
+			estimates[i].f = 0.0f;
+		}
+		graph_search_suggest(search, estimates, nhere);
 	}
 }
 

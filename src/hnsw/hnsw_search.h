@@ -40,6 +40,14 @@ typedef struct EntryPoint
 	float		key;			/* where entry_choose has set it */
 } EntryPoint;
 
+/* What is known of a node that has not been visited. */
+typedef struct Estimate
+{
+	NodeAddr	addr;
+	float		key;			/* in the measure of the search */
+	float		f;				/* by which it may be wrong: see EdgeCode */
+} Estimate;
+
 typedef struct GraphSearch GraphSearch;
 
 extern GraphQuery *graph_query_create(const NodeLayout *layout);
@@ -51,6 +59,8 @@ extern void graph_search_begin(GraphSearch *search, const GraphQuery *query,
 							   Measure measure, int budget);
 extern void graph_search_enter(GraphSearch *search, const EntryPoint *points,
 							   int n);
+extern void graph_search_suggest(GraphSearch *search,
+								 const Estimate *estimates, int n);
 extern bool graph_search_step(GraphSearch *search, Visit *visit, int8 *own);
 extern bool graph_search_has_visited(const GraphSearch *search, NodeAddr addr);
 extern int64 graph_search_nvisited(const GraphSearch *search);

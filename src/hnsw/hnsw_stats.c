@@ -17,12 +17,14 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
 #include "base/compat.h"
 #include "hnsw/hnsw.h"
 #include "hnsw/hnsw_inspect.h"
+#include "hnsw/hnsw_longlist.h"
 #include "index/index_method.h"
 
 PG_FUNCTION_INFO_V1(recsys_index_stats);
@@ -35,6 +37,7 @@ typedef struct GraphStats
 	int64		ntombstones;
 	int64		nfree;
 	int64		npostings;
+	int64		nlong;			/* nodes on the long list */
 	int64		nedges;			/* of live nodes */
 	int64		nunreachable;
 	int64		nno_incoming;
@@ -97,16 +100,28 @@ stats_count_slot(GraphStats *stats, NodeAddr addr, const GraphNode *slot)
 	}
 }
 
+/* Count what is on the page read last. */
 static void
-stats_count(GraphStats *stats)
+stats_count_page(GraphStats *stats, BlockNumber block, int kind)
 {
 	Inspection *inspection = &stats->inspection;
 
-	for (BlockNumber block = 0; block < inspection->nblocks; block++)
-		if (inspection_read_page(inspection, block) == HNSW_PAGE_NODES)
-			for (int slot = 0; slot < inspection->layout.slots_per_page; slot++)
-				stats_count_slot(stats, node_addr(block, slot),
-								 inspection_slot(inspection, slot));
+	if (kind == HNSW_PAGE_NODES)
+		for (int slot = 0; slot < inspection->layout.slots_per_page; slot++)
+			stats_count_slot(stats, node_addr(block, slot),
+							 inspection_slot(inspection, slot));
+	else if (kind == HNSW_PAGE_LONG)
+		for (int i = 0; i < LONG_PAGE_MAX_BLOCKS; i++)
+			stats->nlong +=
+				pg_popcount32(long_page(inspection->page.data)->live[i]);
+}
+
+static void
+stats_count(GraphStats *stats)
+{
+	for (BlockNumber block = 0; block < stats->inspection.nblocks; block++)
+		stats_count_page(stats, block,
+						 inspection_read_page(&stats->inspection, block));
 }
 
 /* Note that a search can come to a slot. */
@@ -220,6 +235,7 @@ enum
 	STAT_NODES,
 	STAT_LEVELS,
 	STAT_ENTRIES,
+	STAT_LONG_NODES,
 	STAT_TOMBSTONES,
 	STAT_FREE_SLOTS,
 	STAT_POSTINGS,
@@ -262,6 +278,7 @@ recsys_index_stats(PG_FUNCTION_ARGS)
 	values[STAT_NODES] = Int64GetDatum(stats->nnodes);
 	values[STAT_LEVELS] = Int32GetDatum(1);
 	values[STAT_ENTRIES] = Int32GetDatum(meta->nentries);
+	values[STAT_LONG_NODES] = Int64GetDatum(stats->nlong);
 	values[STAT_TOMBSTONES] = Int64GetDatum(stats->ntombstones);
 	values[STAT_FREE_SLOTS] = Int64GetDatum(stats->nfree);
 	values[STAT_POSTINGS] = Int64GetDatum(stats->npostings);

@@ -91,7 +91,8 @@ page_has_nodes(Relation index, Buffer buffer)
 	if (PageIsNew(page) || page_tag(page)->kind == HNSW_PAGE_ENTRY ||
 		page_tag(page)->kind == HNSW_PAGE_KEYS ||
 		page_tag(page)->kind == HNSW_PAGE_CODES ||
-		page_tag(page)->kind == HNSW_PAGE_SUMMARIES)
+		page_tag(page)->kind == HNSW_PAGE_SUMMARIES ||
+		page_tag(page)->kind == HNSW_PAGE_LONG)
 		return false;
 	page_check(index, buffer, hnsw_tag(HNSW_PAGE_NODES));
 	return true;

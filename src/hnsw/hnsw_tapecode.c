@@ -1,6 +1,6 @@
 /*
  * hnsw_tapecode.c
- *		Short codes of the rows on the key tape, and what a query scores by them.
+ *		Short codes of vectors, and what a query scores by them.
  */
 #include "postgres.h"
 
@@ -28,9 +28,9 @@
 #define MAX_BITS 2
 
 void
-tape_code_layout_init(TapeCodeLayout *layout, int padded_dim)
+tape_code_layout_init(TapeCodeLayout *layout, int padded_dim, Size room)
 {
-	int			most = (PAGE_CONTENT_SIZE - 2 * FASTSCAN_LANES * sizeof(uint16)) /
+	int			most = (room - 2 * FASTSCAN_LANES * sizeof(uint16)) /
 	FASTSCAN_GROUP_BYTES;
 
 	Assert(padded_dim % 4 == 0);
@@ -140,15 +140,22 @@ tape_code_hash(const TapeCodeLayout *layout, const TapeCode *code)
 
 /* ----- queries ----- */
 
-/* What an entry of a group's table stands for: sum of L_j q_j. */
-static float
-group_value(int bits, const float *q, int entry)
+/* What the entries of a group's table stand for: sum of L_j q_j. */
+static void
+group_values(int bits, const float *q, float values[FASTSCAN_GROUP_ENTRIES])
 {
-	float		value = 0.0f;
+	int			n = 1;
 
+	Assert(bits == 1 || bits == MAX_BITS);
+	values[0] = 0.0f;
 	for (int i = 0; i < 4 / bits; i++)
-		value += q[i] * level(bits, entry >> (i * bits) & ((1 << bits) - 1));
-	return value;
+	{
+		/* the least level last: its values take the place of those before */
+		for (int l = (1 << bits) - 1; l >= 0; l--)
+			for (int entry = 0; entry < n; entry++)
+				values[l * n + entry] = values[entry] + q[i] * level(bits, l);
+		n <<= bits;
+	}
 }
 
 /* The largest entry; the least is the same with the other sign. */
@@ -184,14 +191,12 @@ tape_query_set(const TapeCodeLayout *layout, float unit, Measure measure,
 	{
 		const float *q = rotated + g * per_group;
 		float		half = group_most(layout->bits, q);
+		float		values[FASTSCAN_GROUP_ENTRIES];
 
+		group_values(layout->bits, q, values);
 		for (int entry = 0; entry < FASTSCAN_GROUP_ENTRIES; entry++)
-		{
-			float		above = group_value(layout->bits, q, entry) + half;
-
 			query->lut[g * FASTSCAN_GROUP_ENTRIES + entry] = (uint8)
-				Min(Max(above, 0.0f) * inverse + 0.5f, 255.0f);
-		}
+				Min(Max(values[entry] + half, 0.0f) * inverse + 0.5f, 255.0f);
 	}
 	query->scan.lut = query->lut;
 	query->scan.ngroups = layout->ngroups;

@@ -1,6 +1,7 @@
 /*
  * hnsw_tapecode.h
- *		Short codes of the rows on the key tape, and what a query scores by them.
+ *		Short codes of vectors, and what a query scores by them: of the rows on the
+ *		key tape, and of the nodes of the long list.
  *
  * A code has two bits a dimension: with the length of the vector and a random
  * rotation its coordinates are about normally distributed, and each is one of
@@ -50,7 +51,9 @@ typedef struct TapeQuery
 	CodeScan	scan;
 } TapeQuery;
 
-extern void tape_code_layout_init(TapeCodeLayout *layout, int padded_dim);
+/* The layout of blocks of at most so many bytes. */
+extern void tape_code_layout_init(TapeCodeLayout *layout, int padded_dim,
+								  Size room);
 
 /* The code of an own vector's coarse digits. */
 extern void tape_code_encode(const TapeCodeLayout *layout, float unit,
@@ -61,6 +64,22 @@ extern void tape_code_put(const TapeCodeLayout *layout, uint8 *block, int lane,
 						  const TapeCode *code);
 extern void tape_code_get(const TapeCodeLayout *layout, const uint8 *block,
 						  int lane, TapeCode *code);
+
+/*
+ * The squared length of a lane's vector and the factor of its estimates, both
+ * as multiples of the unit in float16: the bits are in the order of the numbers.
+ */
+static inline uint16
+tape_code_length(const TapeCodeLayout *layout, const uint8 *block, int lane)
+{
+	return ((const uint16 *) (block + layout->t_off))[lane];
+}
+
+static inline uint16
+tape_code_factor(const TapeCodeLayout *layout, const uint8 *block, int lane)
+{
+	return ((const uint16 *) (block + layout->f_off))[lane];
+}
 
 /* A number that tells codes apart. */
 extern uint64 tape_code_hash(const TapeCodeLayout *layout,

@@ -39,6 +39,7 @@
 
 #include "base/compat.h"
 #include "hnsw/hnsw_keytape.h"
+#include "hnsw/hnsw_longlist.h"
 #include "hnsw/hnsw_vacuum.h"
 
 /* Zeroed memory for n things, which may be more than 1 GB. */
@@ -393,6 +394,16 @@ vacuum_free_slots(HnswVacuum *vac)
 	}
 }
 
+/* ----- the long list ----- */
+
+static bool
+node_is_gone(void *arg, NodeAddr addr)
+{
+	const HnswVacuum *vac = arg;
+
+	return slot_set_has(&vac->gone, addr);
+}
+
 /* ----- the callbacks ----- */
 
 static void
@@ -421,6 +432,7 @@ vacuum_run(HnswVacuum *vac)
 		inserts_stop(vac);
 		inserts_go_on(vac);
 		graph_repair(vac);
+		long_list_vacuum(vac->index, &vac->meta, node_is_gone, vac);
 		vacuum_free_slots(vac);
 	}
 	page_store_close(&vac->store);

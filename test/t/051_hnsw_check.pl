@@ -25,7 +25,9 @@ use constant {
 	PAGE_KEYS => 4,
 	PAGE_CODES => 5,
 	PAGE_SUMMARIES => 6,
+	PAGE_LONG => 7,
 	META_KEYS => 544,
+	META_LONG => 544 + 20 + 8 * 256,
 	SUMMARY => 152,
 	SUMMARY_SPREAD => 16,
 	SUMMARY_RADIUS => 20,
@@ -33,6 +35,11 @@ use constant {
 	KEYS => 56,
 	KEY_ADDRS => 56 + 264,
 	KEY_TIDS => 56 + 264 + 128,
+	LONG_BLOCKS => 6,
+	LONG_CODES => 32,
+	LONG_LENGTHS => 32 + 1024,
+	LONG_FACTORS => 32 + 1024 + 64,
+	LONG_ADDRS => 32 + 1024 + 2 * 64,
 	SLOT_FREE => 0,
 	SLOT_NODE => 1,
 	SLOT_POSTING => 3,
@@ -53,6 +60,10 @@ $node->safe_psql('postgres', q{
 		FROM generate_series(1, 8) j)::vector FROM generate_series(1, 300) i;
 	-- one vector whose rows take three postings
 	INSERT INTO t SELECT i, '[1,2,3,4,5,6,7,8]' FROM generate_series(301, 900) i;
+	-- enough rows for a long list
+	CREATE TABLE l (v vector(8));
+	INSERT INTO l SELECT (SELECT array_agg((1 + i % 50) * sin(i * (j + 0.37))::real ORDER BY j)
+		FROM generate_series(1, 8) j)::vector FROM generate_series(1, 1200) i;
 });
 
 # ---- a file's slots
@@ -115,7 +126,30 @@ sub tape
 	return (blocks($file, PAGE_KEYS))[0] * BLOCK + CONTENT + ($at // 0);
 }
 
-# ---- the faults: name, damage, what the error says
+# Offset of the first page of the long list, and what is at an offset in it.
+sub long_list
+{
+	my ($file, $at) = @_;
+	return (blocks($file, PAGE_LONG))[0] * BLOCK + CONTENT + ($at // 0);
+}
+
+# What check_index says of its first node, or another of the first block.
+sub long_slot
+{
+	my ($file, $slot) = @_;
+	return 'is corrupted at block ' . (blocks($file, PAGE_LONG))[0] . ' slot ' . ($slot // 0) . ': ';
+}
+
+# Put a number where the metapage tells of the long list.
+sub put_long_meta
+{
+	my ($file, $at, $template, $value) = @_;
+	put($file, CONTENT + META_LONG + $at, $template, $value);
+	return;
+}
+
+# ---- the faults: name, damage, what the error says; those of the long list are of
+# another table
 
 my @faults = (
 	[ 'page_magic', sub {
@@ -127,7 +161,7 @@ my @faults = (
 	[ 'page_kind', sub {
 		my ($f) = @_;
 		my $block = (blocks($f, PAGE_NODES))[2];
-		put($f, $block * BLOCK + TAG + 3, 'C', 7);
+		put($f, $block * BLOCK + TAG + 3, 'C', 99);
 		return "has a page of another kind at block $block";
 	} ],
 	[ 'page_lower', sub {
@@ -140,7 +174,7 @@ my @faults = (
 		my ($f) = @_;
 		my $block = (blocks($f, PAGE_NODES))[2];
 		put($f, $block * BLOCK + TAG + 2, 'C', 200);
-		return "has page format 200 at block $block, this version reads format 5";
+		return "has page format 200 at block $block, this version reads format 6";
 	} ],
 	[ 'page_zeros', sub {
 		my ($f) = @_;
@@ -461,14 +495,131 @@ my @faults = (
 		put($f, entry($f), 'V', $other);
 		return 'has an entry 0 to ' . place($other) . ', which holds another vector';
 	} ],
+	[ 'long_free', sub {
+		my ($f) = @_;
+		my $free = (slots($f, SLOT_FREE))[0][0];
+		put($f, long_list($f, LONG_ADDRS), 'V', $free);
+		return long_slot($f) . 'it has ' . place($free) . ' on the long list, which is no node';
+	} ],
+	[ 'long_outside', sub {
+		my ($f) = @_;
+		put($f, long_list($f, LONG_ADDRS), 'V', 100000 * 8 + 3);
+		return long_slot($f) . 'it has block 100000 slot 3 on the long list, which is no node';
+	} ],
+	[ 'long_meta', sub {
+		my ($f) = @_;
+		put($f, long_list($f, LONG_ADDRS), 'V', 1);
+		return long_slot($f) . 'it has block 0 slot 1 on the long list, which is no node';
+	} ],
+	[ 'long_entry', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_ENTRY))[0];
+		put($f, long_list($f, LONG_ADDRS), 'V', $block * 8);
+		return long_slot($f) . "it has block $block slot 0 on the long list, which is no node";
+	} ],
+	[ 'long_twice', sub {
+		my ($f) = @_;
+		my $addr = get($f, long_list($f, LONG_ADDRS), 'V');
+		put($f, long_list($f, LONG_ADDRS + 4 * 20), 'V', $addr);
+		return long_slot($f, 20) . 'it has ' . place($addr) . ' on the long list, which is there already';
+	} ],
+	[ 'long_other', sub {
+		my ($f) = @_;
+		my @at = map { long_list($f, LONG_ADDRS + 4 * $_) } 5, 6;
+		my @addrs = map { get($f, $_, 'V') } @at;
+		put($f, $at[0], 'V', $addrs[1]);
+		put($f, $at[1], 'V', $addrs[0]);
+		return long_slot($f, 5) . 'it has another code of ' . place($addrs[1]) . ' on the long list than its node';
+	} ],
+	[ 'long_code', sub {
+		my ($f) = @_;
+		# of two nodes a byte
+		my $at = long_list($f, LONG_CODES + 16 * 63 + 3);
+		put($f, $at, 'C', get($f, $at, 'C') ^ 0x10);
+		return long_slot($f, 19) . 'it has another code of '
+		  . place(get($f, long_list($f, LONG_ADDRS + 4 * 19), 'V')) . ' on the long list than its node';
+	} ],
+	[ 'long_length', sub {
+		my ($f) = @_;
+		my $at = long_list($f, LONG_LENGTHS + 2 * 31);
+		put($f, $at, 'v', get($f, $at, 'v') ^ 1);
+		return long_slot($f, 31) . 'it has another code of '
+		  . place(get($f, long_list($f, LONG_ADDRS + 4 * 31), 'V')) . ' on the long list than its node';
+	} ],
+	[ 'long_factor', sub {
+		my ($f) = @_;
+		put($f, long_list($f, LONG_FACTORS), 'v', 0x7E00);
+		return long_slot($f) . 'it has another code of '
+		  . place(get($f, long_list($f, LONG_ADDRS), 'V')) . ' on the long list than its node';
+	} ],
+	[ 'long_place', sub {
+		my ($f) = @_;
+		put($f, long_list($f, 4 * LONG_BLOCKS), 'V', 2);
+		return long_slot($f, LONG_BLOCKS * 32 + 1) . 'a page of the long list has no such place';
+	} ],
+	[ 'long_page', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_LONG))[1];
+		put($f, $block * BLOCK + TAG + 3, 'C', PAGE_KEYS);
+		return "block $block slot 0: it is no page of the long list";
+	} ],
+	[ 'long_run_nodes', sub {
+		my ($f) = @_;
+		my $block = (blocks($f, PAGE_NODES))[2];
+		put_long_meta($f, 20, 'V', $block);
+		return "block $block slot 0: it is no page of the long list";
+	} ],
+	[ 'long_run_meta', sub {
+		my ($f) = @_;
+		put_long_meta($f, 20, 'V', 0);
+		return 'has an invalid metapage: a page of the long list does not exist';
+	} ],
+	[ 'long_run_outside', sub {
+		my ($f) = @_;
+		put_long_meta($f, 20, 'V', 100000);
+		return 'has an invalid metapage: a page of the long list does not exist';
+	} ],
+	[ 'long_run_long', sub {
+		my ($f) = @_;
+		put_long_meta($f, 24, 'V', 0xFFFFFFFF);
+		return 'has an invalid metapage: a page of the long list does not exist';
+	} ],
+	[ 'long_runs', sub {
+		my ($f) = @_;
+		put_long_meta($f, 0, 'V', 65);
+		return 'has an invalid metapage: its number of runs of the long list is out of range';
+	} ],
+	[ 'long_sorted', sub {
+		my ($f) = @_;
+		put_long_meta($f, 4, 'V', 4);
+		return 'has an invalid metapage: a page of the long list does not exist';
+	} ],
+	[ 'long_fill', sub {
+		my ($f) = @_;
+		put_long_meta($f, 8, 'V', 4);
+		return 'has an invalid metapage: a page of the long list does not exist';
+	} ],
+	[ 'long_norm', sub {
+		my ($f) = @_;
+		put_long_meta($f, 12, 'V', 0x7FC00000);
+		return 'has an invalid metapage: the length from which its long list begins is no number';
+	} ],
+	[ 'long_whole', sub {
+		my ($f) = @_;
+		put_long_meta($f, 16, 'f<', -1);
+		return 'has an invalid metapage: the length from which its long list begins is no number';
+	} ],
 );
 
 $node->safe_psql('postgres', join ';', map {
-	"CREATE INDEX i_$_->[0] ON t USING recsys_hnsw (v" . ($_->[0] =~ /^key/ ? ', id)' : ')')
+	"CREATE INDEX i_$_->[0] ON " . ($_->[0] =~ /^long/ ? 'l' : 't')
+	  . ' USING recsys_hnsw (v' . ($_->[0] =~ /^key/ ? ', id)' : ')')
 } @faults, ['whole'], ['islands']);
-is( $node->safe_psql('postgres',
-		"SELECT count(recsys.check_index(indexrelid)) FROM pg_index WHERE indrelid = 't'::regclass"),
+is( $node->safe_psql('postgres', "SELECT count(recsys.check_index(indexrelid)) FROM pg_index
+		WHERE indrelid IN ('t'::regclass, 'l'::regclass)"),
 	@faults + 2, 'all are whole at first');
+is($node->safe_psql('postgres', q{SELECT nodes, long_nodes FROM recsys.index_stats('i_long_fill')}),
+	'1200|554', 'a long list of three pages');
 
 my $backup = 'standby';
 $node->backup($backup);

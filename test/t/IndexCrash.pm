@@ -28,7 +28,7 @@ our @EXPORT = qw(crash_test);
 my $with_images = "full_page_writes = on\nwal_consistency_checking = 'all'\n";
 my $without_images = "full_page_writes = off\nwal_consistency_checking = ''\n";
 
-my $rounds = $ENV{RECSYS_CRASH_ROUNDS} // 13;
+my $rounds = $ENV{RECSYS_CRASH_ROUNDS};
 my $node;
 my ($am, $slowly);
 
@@ -117,7 +117,8 @@ my $workers = 'SET max_parallel_maintenance_workers = 2; SET min_parallel_table_
 
 # What goes on when the server is killed.  writers: how many; first: statements
 # that come before; again: those that a further session repeats; kb: the most
-# WAL, in units of 1024 bytes, until the kill.  With wal_consistency_checking a
+# WAL, in units of 1024 bytes, until the kill; check: what is looked at besides,
+# afterwards, a sub of the server and a name.  With wal_consistency_checking a
 # record has some 8 kB.
 my @kinds = (
 	{ name => 'inserts', writers => 2, kb => 12_000 },
@@ -230,6 +231,7 @@ sub check_rows_of
 	{
 		check_whole($node, $_, "${_}_v", "$name: $_") if ($kind->{again} // '') =~ $_;
 	}
+	$kind->{check}->($node, $name) if $kind->{check};
 	return;
 }
 
@@ -301,13 +303,17 @@ END
 
 # $slow: options of CREATE INDEX with which it takes long.
 # $trained: the index is built when the first rows are there.
+# $prepare, @more: further kinds, and statements that make what these need.
 sub crash_test
 {
-	my ($method, $slow, $trained) = @_;
+	my ($method, $slow, $trained, $prepare, @more) = @_;
 	my %at;
 
 	($am, $slowly) = ($method, $slow);
 	set_up($trained);
+	number($prepare) if $prepare;
+	push @kinds, @more;
+	$rounds //= @kinds;
 	$at{ one_round($_) }++ for 1 .. $rounds;
 	note "killed $rounds times, of which at: ", join ', ', map { "$_ $at{$_}" } sort keys %at;
 	unlike(slurp_file($node->logfile), qr/PANIC|FATAL:.*inconsistent page|TRAP/, 'replay is consistent');
