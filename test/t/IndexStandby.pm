@@ -80,14 +80,35 @@ sub same
 	return;
 }
 
+# The vector of a row; later rows are longer.
+sub vector
+{
+	my ($seed) = @_;
+	return "noise($seed, 24) * array_fill((1 + $seed / 2000.0)::real, ARRAY[24])::vector";
+}
+
 # Inserts rows with the numbers $from to $to, i, and the vectors of $seed.
 sub rows
 {
 	my ($from, $to, $seed) = @_;
-	$seed //= 'i';
-	return "INSERT INTO items SELECT i, noise($seed, 24),
+	my $vector = vector($seed // 'i');
+	return "INSERT INTO items SELECT i, $vector,
 		CASE WHEN i % 13 > 0 THEN i % 10 END, ARRAY[i % 7, i % 11]
 		FROM generate_series($from, $to) i;";
+}
+
+# Insert rows most of which enter the long list of a recsys_hnsw, until it is cut.
+sub slots_used_again
+{
+	my ($am) = @_;
+	my $nodes = "SELECT long_nodes FROM recsys.index_stats('items_ip')";
+	my $before = $am eq 'recsys_hnsw' ? $primary->safe_psql('postgres', $nodes) : 0;
+
+	$primary->safe_psql('postgres', rows(2801, 4000));
+	same('slots used again');
+	return if $am ne 'recsys_hnsw';
+	cmp_ok($primary->safe_psql('postgres', $nodes), '<', $before + 1000, 'the long list was cut');
+	return;
 }
 
 sub after_changes
@@ -107,15 +128,14 @@ sub after_changes
 	same('inserts');
 	filters_are_used();
 	$primary->safe_psql('postgres', q{
-		UPDATE items SET v = noise(10000 + id, 24) WHERE id % 7 = 0;
+		UPDATE items SET v = } . vector('(10000 + id)') . q{ WHERE id % 7 = 0;
 		UPDATE items SET k = (k + 1) % 10 WHERE id % 5 = 0;
 		UPDATE items SET tags = '{3}' WHERE id % 8 = 0;
 		DELETE FROM items WHERE id % 3 = 0});
 	same('changes and deletions');
 	$primary->safe_psql('postgres', 'VACUUM items');
 	same('VACUUM');
-	$primary->safe_psql('postgres', rows(3001, 3600));
-	same('slots used again');
+	slots_used_again($am);
 	$primary->safe_psql('postgres', rows(4001, 4500, 1));
 	same('equal rows');
 	$primary->safe_psql('postgres', 'DELETE FROM items WHERE id BETWEEN 4001 AND 4400');
@@ -153,7 +173,7 @@ sub start_writer
 		DO \$\$
 		BEGIN
 			FOR i IN $from + 300 * $_ .. $from + 300 * $_ + 299 LOOP
-				INSERT INTO items VALUES (i, noise(i, 24), i % 10, ARRAY[i % 7, i % 11]);
+				INSERT INTO items VALUES (i, ${\vector('i')}, i % 10, ARRAY[i % 7, i % 11]);
 				IF i % 3 = 0 THEN DELETE FROM items WHERE id = i - 2; END IF;
 				IF i % 5 = 0 THEN UPDATE items SET k = (k + 5) % 10 WHERE id = i - 1; END IF;
 				COMMIT;
