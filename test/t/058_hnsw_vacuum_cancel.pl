@@ -120,7 +120,37 @@ for my $class ('l2', 'ip')
 	check_passes($node, 'gone_v', "$class: rows inserted where all others were dead");
 	cmp_ok($node->safe_psql('postgres', q{SELECT unreachable FROM recsys.index_stats('gone_v')}),
 		'<', 10, "$class: they can be reached");
+	$node->safe_psql('postgres', 'VACUUM gone');
+	check_passes($node, 'gone_v', "$class: VACUUM of those that were dead");
 }
+
+# VACUUM of a long list half of whose nodes are dead, between its pages.
+my $reached = 0;
+for my $pause (@pauses)
+{
+	$node->safe_psql('postgres', q{
+		DROP TABLE IF EXISTS longs;
+		CREATE TABLE longs AS SELECT i AS id, noise(i, 24) * array_fill((1 + i / 500.0)::real, ARRAY[24])::vector AS v
+			FROM generate_series(1, 1200) i;
+		CREATE INDEX longs_v ON longs USING recsys_hnsw (v);
+		DELETE FROM longs WHERE id % 2 = 0});
+	$reached = cancelled('longs', $pause, 'long_nodes < 500', 0)
+	  && $node->safe_psql('postgres', q{SELECT tombstones = 600 AND long_nodes > 300 FROM recsys.index_stats('longs_v')}) eq 't';
+	last if $reached;
+}
+ok($reached, 'cancelled while it took nodes from the long list');
+check_passes($node, 'longs_v', 'part of the long list vacuumed');
+$node->safe_psql('postgres', q{INSERT INTO longs SELECT i, noise(i, 24) * array_fill(9, ARRAY[24])::vector
+	FROM generate_series(2001, 2100) i});
+check_passes($node, 'longs_v', 'inserts into a list with dead nodes');
+$node->safe_psql('postgres', 'VACUUM longs');
+check_passes($node, 'longs_v', 'all of the long list vacuumed');
+is($node->safe_psql('postgres', q{
+		SET enable_seqscan = off;
+		SELECT tombstones, long_nodes BETWEEN 350 AND 400,
+			(SELECT count(*) FROM (SELECT id FROM longs ORDER BY v <#> noise(-1, 24) LIMIT 10000) s)
+		FROM recsys.index_stats('longs_v')}),
+	'0|t|700', 'what is alive is on the list, and found');
 
 $node->stop;
 done_testing();
