@@ -15,7 +15,13 @@ use constant {
 	POSTING_NEXT => 4,
 	META_METRIC => 4,
 	META_KEY_FILL => 552,
+	META_LONG_RUN => 2632,
 	PAGE_NODES => 3,
+	PAGE_LONG => 7,
+	LONG_BLOCK => 1280,
+	LONG_BLOCKS => 6,
+	LONG_FACTORS => 32 + 1088,
+	LONG_ADDRS => 32 + 1152,
 	SLOT_NODE => 1,
 	SLOT_POSTING => 3,
 	NONE => 0xFFFFFFFF,
@@ -62,6 +68,36 @@ sub row_nowhere
 	return 'a row in no block';
 }
 
+# A page of the long list where there is one, and there a number at each of its
+# places, which are so many bytes long.
+sub put_long
+{
+	my ($file, $at, $template, $value, $size) = @_;
+	my @blocks = blocks($file, PAGE_LONG) or return 0;
+	for my $place (0 .. 32 * LONG_BLOCKS - 1)
+	{
+		put($file, $blocks[0] * BLOCK + CONTENT + LONG_BLOCK * int($place / 32) + $at + $size * ($place % 32),
+			$template, $value);
+	}
+	return "all have $value at $at of the long list";
+}
+
+sub long_live
+{
+	my ($file) = @_;
+	my @blocks = blocks($file, PAGE_LONG) or return 0;
+	put($file, $_ * BLOCK + CONTENT, 'a32', "\xFF" x 32) for @blocks;
+	return 'all places of the long list are taken';
+}
+
+sub long_page
+{
+	my ($file) = @_;
+	return 0 unless blocks($file, PAGE_LONG);
+	put($file, CONTENT + META_LONG_RUN, 'V', 1);
+	return 'the long list is elsewhere';
+}
+
 sub number
 {
 	my ($at, $value) = @_;
@@ -74,7 +110,14 @@ fuzz_test('recsys_hnsw', 'recsys.index_stats', 1000,
 		[ 'keys far away', number(META_KEY_FILL, 0x7FFFFFFF) ],
 		[ 'circle', \&postings_go_round ],
 		[ 'no block', \&row_nowhere ],
+		[ 'one node', sub { put_long($_[0], LONG_ADDRS, 'V', 9, 4) } ],
+		[ 'nodes nowhere', sub { put_long($_[0], LONG_ADDRS, 'V', NONE - 1, 4) } ],
+		[ 'no node', sub { put_long($_[0], LONG_ADDRS, 'V', NONE, 4) } ],
+		[ 'no factor', sub { put_long($_[0], LONG_FACTORS, 'v', 0x7E00, 2) } ],
+		[ 'endless factor', sub { put_long($_[0], LONG_FACTORS, 'v', 0x7C00, 2) } ],
+		[ 'long places', \&long_live ],
+		[ 'long page', \&long_page ],
 	],
 	{ name => 'l2', class => 'vector_l2_ops', operator => '<->', options => '' },
-	{ name => 'ip', class => 'vector_ip_ops', operator => '<#>', options => '' },
+	{ name => 'ip', class => 'vector_ip_ops', operator => '<#>', options => '', rows => 1400 },
 	{ name => 'cosine', class => 'vector_cosine_ops', operator => '<=>', options => '' });

@@ -400,11 +400,11 @@ EOF
 # table has.  $aimed: [what, sub] of damage that random numbers seldom make; the
 # sub gets a file, as those of IndexDamage.pm have it, and returns what it has
 # done, or false where that cannot be.  Each variant: a name, an operator class with its
-# operator, options.
+# operator, options, and maybe other rows.
 sub fuzz_test
 {
 	my ($am, $stats, $rows, $aimed, @variants) = @_;
-	$_->{stats} = $stats, $_->{rows} = $rows for @variants;
+	$_->{stats} = $stats, $_->{rows} //= $rows for @variants;
 
 	start_server();
 	make_original($am, $_) for @variants;
