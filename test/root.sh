@@ -95,7 +95,8 @@ root_run()
 
 # root_old_server DIR INSTALLATION: brings a copy of this machine's PostgreSQL, as
 # pg_copy made it with the extension in it, into a folder, for the test of
-# pg_upgrade there, with the libraries that the other Debian does not have.
+# pg_upgrade there, with the libraries that the other Debian does not have once
+# its packages are installed: one of both would be taken by its own programs too.
 # Exports RECSYS_OLD_BINDIR and RECSYS_OLD_LIBDIR as the folder sees them.
 root_old_server()
 {
