@@ -238,6 +238,7 @@ arena_load(Arena *arena, const OwnVector *own, const NodeRow *row)
 	if (!arena_next_slot(arena, &addr))
 		return false;
 	node = arena_slot(arena, addr);
+	memset(node, 0, arena->base.layout.node_size);
 	node_init(&arena->base.layout, node, own);
 	node->kind = SLOT_LOADED;
 	slot_rows_add(&arena->base.layout, node, row);

@@ -99,7 +99,8 @@ builder_begin_link(Builder *builder)
 		return;
 	builder->rotated = palloc(sizeof(float) * arena->base.layout.padded_dim);
 	builder->linker = linker_create(&arena->base,
-									builder->shared->ef_construction);
+									builder->shared->ef_construction,
+									LINK_FULL);
 }
 
 /* Link one node, or merge it into the node that holds the same vector. */

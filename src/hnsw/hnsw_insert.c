@@ -119,7 +119,9 @@ inserter_prepare(Inserter *inserter)
 	inserter->coder = coder_create(inserter->meta.dim, inserter->meta.nfilters,
 								   (Metric) inserter->meta.metric);
 	inserter->linker = linker_create(&inserter->store.base,
-									 hnsw_ef_construction(inserter->index));
+									 hnsw_ef_construction(inserter->index),
+									 inserter->wal == PAGE_WAL_GENERIC ?
+									 LINK_SPARSE : LINK_FULL);
 	MemoryContextSwitchTo(old);
 }
 

@@ -8,12 +8,22 @@
 #include "hnsw/hnsw_entry.h"
 #include "hnsw/hnsw_rows.h"
 
+/* How many edges are made for a node. */
+typedef enum LinkDegree
+{
+	LINK_FULL,					/* all that its lanes have room for */
+	LINK_SPARSE,				/* fewer, where each one costs WAL */
+	LINK_DEGREES
+} LinkDegree;
+
 /* A group of a node's lanes whose edges are chosen by one measure. */
 typedef struct EdgeList
 {
 	Measure		measure;
 	int			first;
 	int			size;
+	int			nchosen[LINK_DEGREES];	/* edges that a new node gets */
+	int			nasked[LINK_DEGREES];	/* neighbours asked for one back */
 } EdgeList;
 
 #define MAX_EDGE_LISTS 2
@@ -23,7 +33,8 @@ extern int	edge_lists(Metric metric, const EdgeList **lists);
 /* Work space of inserting nodes, one a process. */
 typedef struct Linker Linker;
 
-extern Linker *linker_create(GraphStore *store, int ef_construction);
+extern Linker *linker_create(GraphStore *store, int ef_construction,
+							 LinkDegree degree);
 
 /*
  * A build links the nodes of a cell from now on.  They are near to each other,

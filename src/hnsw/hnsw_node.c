@@ -138,7 +138,7 @@ node_own_decode(const NodeLayout *layout, const GraphNode *node,
 void
 node_init(const NodeLayout *layout, GraphNode *node, const OwnVector *own)
 {
-	memset(node, 0, layout->node_size);
+	memset(node, 0, layout->edges_off);
 	node->kind = SLOT_NODE;
 	node->scale = own->scale;
 	node->norm = own->norm;

@@ -328,7 +328,8 @@ graph_repair(HnswVacuum *vac)
 	repair.set = entry_set_read(vac->index, &vac->meta);
 	repair.entries = entry_repair_create(repair.set, &vac->meta, &vac->gone,
 										 vac->nnodes);
-	repair.linker = linker_create(store, hnsw_ef_construction(vac->index));
+	repair.linker = linker_create(store, hnsw_ef_construction(vac->index),
+								  LINK_SPARSE);
 	repair.rotated = palloc(sizeof(float) * store->layout.padded_dim);
 	repair_walk(&repair, repair_node);
 

@@ -288,7 +288,8 @@ page_store_take_slot(PageStore *store, NodeAddr *addr, int *nfree)
 	*addr = node_addr(BufferGetBlockNumber(store->buffer), first);
 	page = page_edit_begin(&store->edit, store->index, store->buffer, store->wal);
 	node = page_slot(&store->base.layout, page, first);
-	page_use(page, (char *) node + store->base.layout.node_size - (char *) page);
+	page_edit_use(&store->edit,
+				  (char *) node + store->base.layout.node_size - (char *) page);
 	return node;
 }
 

@@ -29,16 +29,6 @@ page_use_none(Page page)
 	((PageHeader) page)->pd_lower = PAGE_CONTENT_OFFSET;
 }
 
-/* What is before offset end of the page is in use from now on. */
-void
-page_use(Page page, Size end)
-{
-	PageHeader	header = (PageHeader) page;
-
-	if (header->pd_lower < end)
-		header->pd_lower = end;
-}
-
 /*
  * Error ERRCODE_INDEX_CORRUPTED unless the page has the expected tag.  The
  * caller holds a content lock.
@@ -127,6 +117,7 @@ Page
 page_edit_begin(PageEdit *edit, Relation index, Buffer buffer, PageWal wal)
 {
 	edit->buffer = buffer;
+	edit->used = 0;
 	if (wal == PAGE_WAL_GENERIC)
 	{
 		int			flags = PageIsNew(BufferGetPage(buffer)) ?
@@ -153,6 +144,39 @@ page_edit_add(PageEdit *edit, Buffer buffer)
 	return BufferGetPage(buffer);
 }
 
+/* What is before offset end of an edit's first page is in use from now on. */
+void
+page_edit_use(PageEdit *edit, Size end)
+{
+	PageHeader	header = (PageHeader) edit->page;
+
+	if (header->pd_lower < end)
+		header->pd_lower = edit->used = end;
+}
+
+/*
+ * Log an edit.  Generic WAL logs where an edit's copy of a page differs from the
+ * buffer, and where pd_lower moves up, all bytes that it has passed, since it does
+ * not compare what was not in use.  But that is zero, here and where the record is
+ * replayed: generic WAL itself sees to it.  So we have it compare them: in the
+ * buffer we first set pd_lower far enough up, to a number of which both bytes
+ * differ from what it becomes, since both must be logged.  The bytes that stay
+ * zero are then left out.
+ *
+ * The buffer is locked, and from here on GenericXLogFinish does nothing that may
+ * fail short of a panic, until it has put the copy in the buffer's place.
+ */
+static void
+page_edit_log(PageEdit *edit)
+{
+	StaticAssertStmt(BLCKSZ <= PG_UINT16_MAX / 2,
+					 "the complement of an offset is behind the page");
+
+	if (edit->used > 0)
+		((PageHeader) BufferGetPage(edit->buffer))->pd_lower = ~edit->used;
+	GenericXLogFinish(edit->xlog);
+}
+
 /*
  * End an edit: log it and mark the buffers dirty, or forget it.  An edit that
  * is forgotten must not have written, since a build has no copy to drop.
@@ -163,7 +187,7 @@ page_edit_end(PageEdit *edit, bool changed)
 	if (edit->xlog != NULL)
 	{
 		if (changed)
-			GenericXLogFinish(edit->xlog);
+			page_edit_log(edit);
 		else
 			GenericXLogAbort(edit->xlog);
 	}

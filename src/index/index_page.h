@@ -56,11 +56,11 @@ typedef struct PageEdit
 	Buffer		buffer;
 	Page		page;			/* write here */
 	GenericXLogState *xlog;		/* NULL in a build */
+	uint16		used;			/* where pd_lower moves to, or 0 */
 } PageEdit;
 
 extern void page_format(Page page, PageTag tag);
 extern void page_use_none(Page page);
-extern void page_use(Page page, Size end);
 extern void page_check(Relation index, Buffer buffer, PageTag expected);
 
 /* Error that tells what is wrong with an index's metapage. */
@@ -102,6 +102,7 @@ page_check_tid(Relation index, Relation heap, const ItemPointerData *tid,
 extern Page page_edit_begin(PageEdit *edit, Relation index, Buffer buffer,
 							PageWal wal);
 extern Page page_edit_add(PageEdit *edit, Buffer buffer);
+extern void page_edit_use(PageEdit *edit, Size end);
 extern void page_edit_end(PageEdit *edit, bool changed);
 
 static inline PageTag *
