@@ -28,7 +28,7 @@ OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
 	src/index/found_rows.o src/index/heap_ahead.o src/index/rotator.o src/index/class_validate.o \
 	src/index/filter_key.o src/index/filter_plan.o src/index/filter_set.o src/index/last_scan.o \
 	src/index/page_stream.o src/index/parallel_build.o src/index/index_check.o \
-	src/index/scan_limit.o src/index/scan_report.o src/index/scan_stat.o src/index/stat_memory.o \
+	src/index/scan_cost.o src/index/scan_limit.o src/index/scan_report.o src/index/scan_stat.o src/index/stat_memory.o \
 	src/index/scan_explain.o
 OBJS += src/hnsw/hnsw_rows.o src/hnsw/hnsw_keytape.o src/hnsw/hnsw_tapecode.o \
 	src/hnsw/hnsw_summary.o src/hnsw/hnsw_tapeorder.o \

@@ -122,6 +122,11 @@ SELECT ten.startup > 0, ten.startup <= hundred.startup, ten.total > ten.startup,
 	hundred.total > ten.total
 FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') ten,
 	pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 100') hundred;
+-- conditions that are checked on the row: more rows are returned and thrown away
+SELECT few.startup > most.startup, most.startup > each.startup
+FROM pg_temp.cost('SELECT id FROM wide WHERE id < 4000 ORDER BY v <#> ''[1,2]'' LIMIT 10') few,
+	pg_temp.cost('SELECT id FROM wide WHERE id < 7000 ORDER BY v <#> ''[1,2]'' LIMIT 10') most,
+	pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') each;
 CREATE TEMP TABLE costs AS SELECT * FROM pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10');
 @hnsw@SET recsys.hnsw_ef_search = 400;
 @hnsw@SELECT now.startup > before.startup FROM costs before, pg_temp.cost('SELECT id FROM wide ORDER BY v <#> ''[1,2]'' LIMIT 10') now;

@@ -25,6 +25,7 @@
 #include "index/class_validate.h"
 #include "index/filter_plan.h"
 #include "index/index_method.h"
+#include "index/scan_cost.h"
 
 PG_FUNCTION_INFO_V1(recsys_hnsw_handler);
 
@@ -139,6 +140,7 @@ hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		random_page_cost;
 	double		visit_cost;
 	double		nmatching;
+	double		wanted;
 
 	filter_plan_add_clauses(root, path);
 	MemSet(&costs, 0, sizeof(costs));
@@ -149,8 +151,10 @@ hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		VISIT_PAGE_SHARE * random_page_cost;
 	nmatching = Max(path->indexinfo->tuples * costs.indexSelectivity, 1.0);
 
+	wanted = scan_cost_rows(root, path, nmatching);
 	*startup_cost = ENTRY_CPU_OPERATORS * cpu_operator_cost + visit_cost *
-		scan_visits(path, Max(root->limit_tuples, 1.0), nmatching);
+		scan_visits(path, Max(wanted, 1.0), nmatching) +
+		scan_cost_thrown(root, path, wanted);
 	*total_cost = ENTRY_CPU_OPERATORS * cpu_operator_cost +
 		nmatching * cpu_index_tuple_cost + visit_cost *
 		scan_visits(path, path->indexinfo->tuples, nmatching);

@@ -23,6 +23,7 @@
 #include "index/class_validate.h"
 #include "index/filter_plan.h"
 #include "index/index_method.h"
+#include "index/scan_cost.h"
 #include "ivfpq/ivf.h"
 #include "ivfpq/ivf_scan.h"
 
@@ -299,6 +300,7 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 {
 	GenericCosts costs;
 	IvfCost		cost;
+	double		returned;
 	double		wanted;
 	double		nscanned;
 
@@ -306,7 +308,8 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	MemSet(&costs, 0, sizeof(costs));
 	genericcostestimate(root, path, loop_count, &costs);
 	cost_init(&cost, path, costs.indexSelectivity);
-	wanted = ivf_first_stage(root->limit_tuples);
+	returned = scan_cost_rows(root, path, cost.nmatching);
+	wanted = ivf_first_stage(returned);
 	nscanned = guc_ivfpq_probes > 0 ?
 		cost.nrows * guc_ivfpq_probes / cost.nlists :
 		SCAN_BEYOND * ivf_scan_rows(cost.nmatching, cost.nlists, wanted) *
@@ -316,7 +319,8 @@ ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	*startup_cost = cost.random_page_cost *
 		(START_SHARE + CENTROID_SHARE * cost.nlists) +
 		cost_of_scan(&cost, nscanned, Min(ivf_stage_candidates(wanted),
-										  cost.nmatching));
+										  cost.nmatching)) +
+		scan_cost_thrown(root, path, returned);
 	*total_cost = *startup_cost + cost.nmatching * cpu_index_tuple_cost +
 		cost_of_scan(&cost, cost.nrows - nscanned, cost.nmatching);
 	*selectivity = costs.indexSelectivity;
