@@ -28,7 +28,7 @@ typedef enum BuildPhase
 	BUILD_LINK,					/* all: link the others, cell by cell */
 	BUILD_PLACE,				/* leader: where slots go, the entry set */
 	BUILD_WRITE,				/* all: write pages of nodes */
-	BUILD_FINISH,				/* leader: the key tape, the metapage */
+	BUILD_FINISH,				/* leader: key tape, long list, metapage */
 	BUILD_INSERT,				/* all: insert rows that memory had no room
 								 * for */
 	BUILD_LOG					/* all: log the pages */

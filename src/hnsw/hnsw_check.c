@@ -9,13 +9,15 @@
  *
  * The first pass looks at each page by itself and notes what its slots are.
  * The second follows the edges and the chains of postings, and collects the
- * heap rows.  Then come the entry set, the long list (hnsw_check_long.c), and
- * the rows of the heap (hnsw_check_rows.c).  Memory: less than three bytes a slot, 12 bytes a row,
- * and 64 more with filter columns (hnsw_check_keys.c).
+ * heap rows.  Then come the key tape (hnsw_check_keys.c), the entry set, the
+ * long list (hnsw_check_long.c), and the rows of the heap (hnsw_check_rows.c).
+ * Memory: less than three bytes a slot, 12 bytes a row, and with filter columns
+ * 80 more and all summaries.
  *
  * These are no faults, since a crash or a cancelled statement leaves them
- * behind: pages of zeros, a page of entries or of the long list that the metapage
- * does not name, a posting in no chain, a node without edges to it, a node without rows.
+ * behind: pages of zeros, a page of entries, keys, codes, summaries or the long
+ * list that the metapage does not name, a posting in no chain, a node without
+ * edges to it, a node without rows, a dead row in its node or on the tape alone.
  */
 #include "postgres.h"
 

@@ -1,12 +1,13 @@
 /*
  * hnsw_check_keys.c
  *		check_index: the keys of filter columns, in nodes and on the key tape,
- *		and the codes there.
+ *		and the codes and summaries there.
  *
  * What both say of each heap row is collected and sorted by TID.  For a row
  * that the snapshot sees both must be there, of the same node, and be the keys
- * of the row's values, and the code must be that of the node's vector.  Of a
- * dead row a crash may have left either alone.
+ * of the row's values, the code must be that of the node's vector, and the
+ * summary of the unit must be true of it.  Of a dead row a crash may have left
+ * either alone.
  */
 #include "postgres.h"
 

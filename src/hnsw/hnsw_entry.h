@@ -4,7 +4,7 @@
  *
  * There are no upper levels.  In their place stands a table of up to about a
  * thousand items that every search scores whole, from a copy that a backend
- * keeps: a scan touches no page but the metapage before level 0.
+ * keeps: a scan reads no page for it but the metapage.
  *
  * For inner product the table holds the items of largest norm, and a
  * champion for each of many random directions: the largest-norm item of the

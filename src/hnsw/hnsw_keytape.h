@@ -14,7 +14,7 @@
  *		keys: | keys and which are NULL (filter_key.h) | 32 addresses | 32 TIDs |
  *		codes: see hnsw_tapecode.h
  *
- * A block of keys is 584 bytes with one column, 416 rows a page, and 844 with
+ * A block of keys is 584 bytes with one column, 416 rows a page, and 840 with
  * two, 288 rows; one of codes 1,152 at 128 dimensions, 224 rows.  The metapage
  * lists the units as runs of consecutive ones; a unit's number is its place in
  * that order.  A new run has a sixteenth of the units that there are, so runs

@@ -42,7 +42,7 @@
 
 /*
  * Share of a list's lanes that a repair leaves open.  Later inserts fill them
- * with their edges back, inserted nodes have that many open from the start, and
+ * with their edges back, inserted nodes have that many open at first or more, and
  * a VACUUM that finds few dead rows is cheap: see the README of this folder for
  * the measurement.
  */

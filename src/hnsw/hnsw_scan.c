@@ -4,8 +4,9 @@
  *
  * The scan grows in stages.  A stage promises a number of rows and visits
  * nodes until it has found enough (hnsw_saturation.c) before it returns the
- * first of them; the next stage is three times as large.  The first promises
- * what a LIMIT wants, where one is known (index/scan_limit.h).  Visited rows
+ * first of them; the next stage is three times as large.  Where a LIMIT is known
+ * (index/scan_limit.h), the first promises what it wants, and further ones what
+ * the rows that have come through so far tell that it takes.  Visited rows
  * wait in a heap ordered by a lower bound of their distance; the executor
  * computes the true one and makes the order exact.
  *

@@ -6,8 +6,8 @@
  * postings, and then from the key tape.  A node that is left without rows
  * becomes a tombstone: searches walk through it, but it is never returned and
  * gets no new edges.  Where there is none, VACUUM is done.  Else pass 2
- * (hnsw_repair.c) gives the tombstones' neighbours other edges, and pass 3
- * makes the tombstones free.
+ * (hnsw_repair.c) gives the tombstones' neighbours other edges; then the long
+ * list loses them (hnsw_longlist.c), and pass 3 makes them free.
  *
  * What inserts may do meanwhile is ruled by the insert lock, which each holds
  * in share mode while it is under way:
@@ -74,8 +74,8 @@ inserts_go_on(HnswVacuum *vac)
 /* ----- reading in order ----- */
 
 /*
- * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of entries,
- * keys or codes, and for one that an unfinished extension has left empty.
+ * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of another
+ * kind, and for one that an unfinished extension has left empty.
  */
 Buffer
 vacuum_read_page(HnswVacuum *vac, BlockNumber block, int mode)

@@ -13,7 +13,7 @@ typedef enum ScanStrategy
 	SCAN_NONE,					/* it needed nothing of the index */
 	SCAN_GRAPH,					/* by a walk through the graph */
 	SCAN_LISTS,					/* in some of the lists */
-	SCAN_EXACT,					/* the keys or codes of all rows were read */
+	SCAN_EXACT,					/* no walk, or through all lists */
 	SCAN_NSTRATEGIES
 } ScanStrategy;
 
