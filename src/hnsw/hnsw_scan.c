@@ -330,42 +330,113 @@ scan_suggest_longest(HnswScan *so, double rows)
 	pfree(estimates);
 }
 
-/* Add the rows of a posting that satisfy the filter. */
+/* Note the rows of a posting that satisfy the filter. */
 static void
-scan_add_posting(HnswScan *so, const Posting *posting, FoundRow row)
+scan_note_posting(HnswScan *so, const Posting *posting)
 {
 	SlotRows	rows = slot_rows(&so->store.base.layout,
 								 (const GraphNode *) posting);
 
+	if (so->nposted + rows.n > so->max_posted)
+	{
+		Size		max = 2 * (so->nposted + rows.n);
+
+		so->posted = so->posted == NULL ?
+			palloc_extended(sizeof(ItemPointerData) * max, MCXT_ALLOC_HUGE) :
+			repalloc_huge(so->posted, sizeof(ItemPointerData) * max);
+		so->max_posted = max;
+	}
 	for (int i = 0; i < rows.n; i++)
 	{
-		if (!slot_rows_match(&rows, i, so->filter))
-		{
+		if (slot_rows_match(&rows, i, so->filter))
+			so->posted[so->nposted++] = rows.tids[i];
+		else
 			so->nfiltered++;
-			continue;
-		}
-		row.tid = rows.tids[i];
-		found_rows_add(&so->found, row);
 	}
 }
 
 /*
- * A posting that VACUUM has freed since may be another node's by now, and so
- * may all that follow it.
+ * Note the rows of a chain of postings of a node.  Returns the slot where it breaks
+ * off, which is no posting of the node, or INVALID_NODE_ADDR.
  */
+static NodeAddr
+scan_read_chain(HnswScan *so, NodeAddr owner, NodeAddr addr)
+{
+	GraphStore *store = &so->store.base;
+	ChainWalk	walk = {0};
+
+	so->nposted = 0;
+	while (addr != INVALID_NODE_ADDR)
+	{
+		const Posting *posting;
+		NodeAddr	next = INVALID_NODE_ADDR;
+		bool		own;
+
+		chain_step(so->store.index, &walk, addr);
+		posting = (const Posting *) store->ops->read(store, addr);
+		own = posting->kind == SLOT_POSTING && posting->owner == owner;
+		if (own)
+		{
+			scan_note_posting(so, posting);
+			next = posting->next;
+		}
+		store->ops->read_end(store);
+		CHECK_FOR_INTERRUPTS();
+		if (!own)
+			return addr;
+		addr = next;
+	}
+	return INVALID_NODE_ADDR;
+}
+
+/* The first posting of a node, or of what is there by now. */
+static NodeAddr
+node_first_posting(GraphStore *store, NodeAddr addr)
+{
+	const GraphNode *node = store->ops->read(store, addr);
+	NodeAddr	first = node->kind == SLOT_NODE ? node->posting : INVALID_NODE_ADDR;
+
+	store->ops->read_end(store);
+	return first;
+}
+
+/*
+ * Add the rows of a node's postings.  Where VACUUM has freed one before we come to
+ * it, older rows follow that in the chain as it was; so the chain is read again as
+ * it is now, from the node on.  One that breaks off twice at the same slot is
+ * damaged.
+ */
+static void
+scan_add_postings(HnswScan *so, const Visit *visit, FoundRow row)
+{
+	NodeAddr	first = visit->header.posting;
+	NodeAddr	before = INVALID_NODE_ADDR;
+	NodeAddr	end;
+
+	while ((end = scan_read_chain(so, visit->addr, first)) != before &&
+		   end != INVALID_NODE_ADDR)
+	{
+		before = end;
+		first = node_first_posting(&so->store.base, visit->addr);
+	}
+	for (Size i = 0; i < so->nposted; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		row.tid = so->posted[i];
+		found_rows_add(&so->found, row);
+	}
+}
+
 void
 scan_add_rows(HnswScan *so, const Visit *visit)
 {
 	const GraphNode *node = &visit->header;
 	ScoredVector scored = {visit->ip, node->norm, node->err, so->query_norm};
-	GraphStore *store = &so->store.base;
 	FoundRow	row;
-	NodeAddr	next = node->posting;
-	ChainWalk	walk = {0};
 
 	row.key = visit->key;
 	row.bound = metric_lower_bound((Metric) so->meta.metric, &scored);
-	for (int i = 0; i < Min(node->ntids, store->layout.node_tids); i++)
+	for (int i = 0; i < Min(node->ntids, so->store.base.layout.node_tids); i++)
 	{
 		if (!(visit->matching >> i & 1))
 		{
@@ -375,21 +446,8 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 		row.tid = node->tids[i];
 		found_rows_add(&so->found, row);
 	}
-	while (next != INVALID_NODE_ADDR)
-	{
-		const Posting *posting;
-
-		chain_step(so->store.index, &walk, next);
-		posting = (const Posting *) store->ops->read(store, next);
-		next = INVALID_NODE_ADDR;
-		if (posting->kind == SLOT_POSTING && posting->owner == visit->addr)
-		{
-			scan_add_posting(so, posting, row);
-			next = posting->next;
-		}
-		store->ops->read_end(store);
-		CHECK_FOR_INTERRUPTS();
-	}
+	if (node->posting != INVALID_NODE_ADDR)
+		scan_add_postings(so, visit, row);
 }
 
 /*

@@ -36,6 +36,9 @@ struct HnswScan
 	LongScan   *longest;		/* the long list, with the search */
 	double		nsuggested;		/* rows that its nodes have been taken for */
 	FoundRows	found;
+	ItemPointerData *posted;	/* of a chain of postings, as it is read */
+	Size		nposted;
+	Size		max_posted;
 	Saturation	saturation;
 	double		stage_rows;		/* rows up to the end of this stage */
 	double		promised;		/* the same, with late rows */

@@ -513,9 +513,9 @@ pool_next_block(GraphSearch *search)
 {
 	if (search->nblocks == search->max_blocks)
 	{
-		search->max_blocks *= 2;
 		search->blocks = repalloc_huge(search->blocks, sizeof(EstimateBlock) *
-									   search->max_blocks);
+									   2 * search->max_blocks);
+		search->max_blocks *= 2;
 	}
 	return &search->blocks[search->nblocks];
 }
