@@ -48,7 +48,6 @@ extern Inserter *inserter_create(Relation index, PageWal wal);
 extern void inserter_insert(Inserter *inserter, const Vector *vector,
 							const NodeRow *row);
 extern void inserter_close(Inserter *inserter);
-extern void hnsw_meta_start(HnswMeta *meta, int dim, float norm);
 extern bool hnsw_insert(Relation index, Datum *values, bool *isnull,
 						ItemPointer tid, Relation heap,
 						IndexUniqueCheck check_unique, bool index_unchanged,

@@ -149,7 +149,7 @@ compare_floats(const void *a, const void *b)
 }
 
 /* M^2 from the sample of norms that the cells' directions are. */
-float
+static float
 entry_set_radius2(const EntrySet *set)
 {
 	float	   *norms = palloc(sizeof(float) * (set->n + 1));

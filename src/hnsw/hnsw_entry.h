@@ -80,7 +80,6 @@ extern void entry_set_champion(EntrySet *set, int i, NodeAddr addr,
 							   const OwnVector *own);
 extern EntrySet *entry_set_compact(const EntrySet *set);
 extern int	entry_nearest_cell(const EntrySet *set, const int8 *codes);
-extern float entry_set_radius2(const EntrySet *set);
 
 extern void entry_set_augment(EntrySet *set, float radius2);
 extern void entry_score_query(const EntrySet *set, const float *rotated,

@@ -189,7 +189,6 @@ exact_read_page(IndexScanDesc scan, HnswScan *so, BlockNumber block,
 			visit->header = *node;
 			visit->matching = PG_UINT32_MAX;
 			visit->ip = node_score(so, node);
-			visit->key = 0.0f;
 			n++;
 		}
 	UnlockReleaseBuffer(buffer);

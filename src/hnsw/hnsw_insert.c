@@ -57,25 +57,16 @@ inserter_close(Inserter *inserter)
 	MemoryContextDelete(inserter->context);
 }
 
-/*
- * What the first vector decides about an index: its dimensions, the unit and
- * a first M.
- */
-void
-hnsw_meta_start(HnswMeta *meta, int dim, float norm)
-{
-	meta->dim = dim;
-	meta->unit = node_unit(norm);
-	if (metric_query_measure((Metric) meta->metric) == MEASURE_IP)
-		meta->radius2 = norm * norm;
-}
-
 typedef struct MetaStart
 {
 	int			dim;
 	float		norm;
 } MetaStart;
 
+/*
+ * What the first vector decides about an index: its dimensions, the unit and
+ * a first M.
+ */
 static bool
 meta_start(HnswMeta *meta, void *arg)
 {
@@ -83,7 +74,10 @@ meta_start(HnswMeta *meta, void *arg)
 
 	if (meta->dim != 0)
 		return false;
-	hnsw_meta_start(meta, start->dim, start->norm);
+	meta->dim = start->dim;
+	meta->unit = node_unit(start->norm);
+	if (metric_query_measure((Metric) meta->metric) == MEASURE_IP)
+		meta->radius2 = start->norm * start->norm;
 	return true;
 }
 

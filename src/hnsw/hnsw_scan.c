@@ -434,7 +434,6 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 	ScoredVector scored = {visit->ip, node->norm, node->err, so->query_norm};
 	FoundRow	row;
 
-	row.key = visit->key;
 	row.bound = metric_lower_bound((Metric) so->meta.metric, &scored);
 	for (int i = 0; i < Min(node->ntids, so->store.base.layout.node_tids); i++)
 	{

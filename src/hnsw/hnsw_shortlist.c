@@ -231,7 +231,7 @@ batch_find_on_page(HnswScan *so, Page page, BlockNumber block, Batch *batch)
 	NodeAddr	addr = INVALID_NODE_ADDR;
 	bool		wanted = false;
 	float		score = 0.0f;
-	FoundRow	row = {.key = 0.0f};
+	FoundRow	row = {0};
 
 	for (; batch->next < batch->n; batch->next++)
 	{

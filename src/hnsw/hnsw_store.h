@@ -94,7 +94,7 @@ typedef struct ChainWalk
 extern void chain_step(Relation index, ChainWalk *walk, NodeAddr addr);
 
 /*
- * Whether a locked page is one of nodes.  False for a page of entries or keys,
+ * Whether a locked page is one of nodes.  False for a page of another kind of ours,
  * and for one that an unfinished extension has left empty; error for others.
  */
 extern bool page_has_nodes(Relation index, Buffer buffer);

@@ -74,10 +74,10 @@ inserts_go_on(HnswVacuum *vac)
 /* ----- reading in order ----- */
 
 /*
- * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of another
- * kind, and for one that an unfinished extension has left empty.
+ * Pin and lock a page of nodes.  Returns InvalidBuffer for a page of another kind,
+ * and for one that an unfinished extension has left empty.
  */
-Buffer
+static Buffer
 vacuum_read_page(HnswVacuum *vac, BlockNumber block, int mode)
 {
 	Buffer		buffer = ReadBufferExtended(vac->index, MAIN_FORKNUM, block,

@@ -51,7 +51,6 @@ typedef struct HnswVacuum
 /* hnsw_vacuum.c */
 extern void *vacuum_alloc(Size size, Size n);
 extern void slot_set_create(SlotSet *set, BlockNumber nblocks);
-extern Buffer vacuum_read_page(HnswVacuum *vac, BlockNumber block, int mode);
 extern bool vacuum_copy_page(HnswVacuum *vac, BlockNumber block, Page copy);
 
 /* hnsw_repair.c */

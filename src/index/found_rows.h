@@ -16,7 +16,6 @@
 typedef struct FoundRow
 {
 	double		bound;			/* not above its distance */
-	float		key;			/* the access method's, not looked at here */
 	ItemPointerData tid;
 } FoundRow;
 

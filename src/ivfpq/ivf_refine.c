@@ -32,7 +32,7 @@
 static void
 refine_add(IvfScan *so, const Candidate *candidate, double bound, float score)
 {
-	FoundRow	row = {bound, -score, candidate->tid};
+	FoundRow	row = {bound, candidate->tid};
 	double		error = (double) score - candidate->score;
 
 	found_rows_add(&so->found, row);
