@@ -357,22 +357,26 @@ scan_note_posting(HnswScan *so, const Posting *posting)
 
 /*
  * Note the rows of a chain of postings of a node.  Returns the slot where it breaks
- * off, which is no posting of the node, or INVALID_NODE_ADDR.
+ * off, which is no posting of the node, or where it goes round, or
+ * INVALID_NODE_ADDR.
  */
 static NodeAddr
-scan_read_chain(HnswScan *so, NodeAddr owner, NodeAddr addr)
+scan_read_chain(HnswScan *so, NodeAddr owner, NodeAddr addr, bool *round)
 {
 	GraphStore *store = &so->store.base;
 	ChainWalk	walk = {0};
 
 	so->nposted = 0;
+	*round = false;
 	while (addr != INVALID_NODE_ADDR)
 	{
 		const Posting *posting;
 		NodeAddr	next = INVALID_NODE_ADDR;
 		bool		own;
 
-		chain_step(so->store.index, &walk, addr);
+		*round = chain_step(&walk, addr);
+		if (*round)
+			return addr;
 		posting = (const Posting *) store->ops->read(store, addr);
 		own = posting->kind == SLOT_POSTING && posting->owner == owner;
 		if (own)
@@ -400,25 +404,53 @@ node_first_posting(GraphStore *store, NodeAddr addr)
 	return first;
 }
 
+static int
+compare_posted(const void *a, const void *b)
+{
+	return ItemPointerCompare((ItemPointer) a, (ItemPointer) b);
+}
+
+/* Leave each of the rows noted once. */
+static void
+posted_unique(HnswScan *so)
+{
+	Size		n = 0;
+
+	if (so->nposted == 0)
+		return;
+	qsort(so->posted, so->nposted, sizeof(ItemPointerData), compare_posted);
+	for (Size i = 1; i < so->nposted; i++)
+		if (!ItemPointerEquals(&so->posted[i], &so->posted[n]))
+			so->posted[++n] = so->posted[i];
+	so->nposted = n + 1;
+}
+
 /*
- * Add the rows of a node's postings.  Where VACUUM has freed one before we come to
- * it, older rows follow that in the chain as it was; so the chain is read again as
- * it is now, from the node on.  One that breaks off twice at the same slot is
- * damaged.
+ * Add the rows of a node's postings.  VACUUM may free one before we come to it.
+ * Older rows follow that in the chain as it was, so the chain is read again as it
+ * is now, from the node on; one that breaks off twice at the same slot is damaged.
+ * But if an insert has made it the first of the chain by then, we come to the
+ * others again.
  */
 static void
 scan_add_postings(HnswScan *so, const Visit *visit, FoundRow row)
 {
+	GraphStore *store = &so->store.base;
 	NodeAddr	first = visit->header.posting;
 	NodeAddr	before = INVALID_NODE_ADDR;
 	NodeAddr	end;
+	bool		round;
 
-	while ((end = scan_read_chain(so, visit->addr, first)) != before &&
+	while ((end = scan_read_chain(so, visit->addr, first, &round)) != before &&
 		   end != INVALID_NODE_ADDR)
 	{
 		before = end;
-		first = node_first_posting(&so->store.base, visit->addr);
+		first = node_first_posting(store, visit->addr);
 	}
+	if (round)
+		chain_fault(so->store.index, end);
+	if (node_first_posting(store, visit->addr) != first)
+		posted_unique(so);
 	for (Size i = 0; i < so->nposted; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

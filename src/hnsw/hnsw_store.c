@@ -66,21 +66,28 @@ page_store_close(PageStore *store)
 	store->buffer = InvalidBuffer;
 }
 
-void
-chain_step(Relation index, ChainWalk *walk, NodeAddr addr)
+bool
+chain_step(ChainWalk *walk, NodeAddr addr)
 {
 	if (walk->nsteps > 0 && addr == walk->mark)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" has postings that lead round, at block %u slot %d",
-						RelationGetRelationName(index), node_addr_block(addr),
-						node_addr_slot(addr)),
-				 errhint("REINDEX the index.")));
+		return true;
 	if (walk->nsteps++ == walk->next_mark)
 	{
 		walk->mark = addr;
 		walk->next_mark = 2 * walk->next_mark + 1;
 	}
+	return false;
+}
+
+void
+chain_fault(Relation index, NodeAddr addr)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" has postings that lead round, at block %u slot %d",
+					RelationGetRelationName(index), node_addr_block(addr),
+					node_addr_slot(addr)),
+			 errhint("REINDEX the index.")));
 }
 
 bool

@@ -90,8 +90,9 @@ typedef struct ChainWalk
 	uint32		next_mark;
 } ChainWalk;
 
-/* Take a step to an address; error where the walk goes round. */
-extern void chain_step(Relation index, ChainWalk *walk, NodeAddr addr);
+/* Take a step to an address; whether the walk goes round.  Then the error of it. */
+extern bool chain_step(ChainWalk *walk, NodeAddr addr);
+pg_noreturn extern void chain_fault(Relation index, NodeAddr addr);
 
 /*
  * Whether a locked page is one of nodes.  False for a page of another kind of ours,

@@ -282,7 +282,8 @@ chain_remove_empty(HnswVacuum *vac, NodeAddr owner)
 		NodeAddr	next;
 
 		CHECK_FOR_INTERRUPTS();
-		chain_step(vac->index, &walk, addr);
+		if (chain_step(&walk, addr))
+			chain_fault(vac->index, addr);
 		if (node_addr_block(addr) < vac->gone.nblocks &&
 			posting_is_empty(store, addr, &next))
 		{
