@@ -21,9 +21,12 @@
 /* Bytes of a tuple that are fetched; the processor goes on by itself. */
 #define AHEAD_BYTES 1024
 
+/* Where a row's page is; NULL where that is not known, or the TID is damaged. */
 static inline const char *
 row_page(Relation heap, const FoundRow *row)
 {
+	if (ItemPointerGetOffsetNumberNoCheck(&row->tid) > MaxHeapTuplesPerPage)
+		return NULL;
 	return buffer_hint_address(heap,
 							   ItemPointerGetBlockNumberNoCheck(&row->tid));
 }
