@@ -111,7 +111,8 @@ struct Linker
  *		6 and 6		4 and 4		0.999 0.991 0.987	0.999 0.997 0.985
  *		4 and 6		4 and 4		1.000 0.991 0.988	0.999 0.998 0.986
  *
- * The first logs 1,710 bytes a row, the fourth 1,020.
+ * Of 60,000 made rows inserted into an index of as many, each logs 1,716 bytes
+ * with the first, lanes without an edge logged too, and 1,020 with the fourth.
  *
  * For the other metrics less is gained by few edges and more is lost: of the made
  * set 0.932, 0.972 and 0.992 with 32 edges each, 0.921, 0.972 and 0.991 with 16,
