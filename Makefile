@@ -25,7 +25,8 @@ OBJS += src/tower/jsontree.o src/tower/safetensors.o src/tower/ops.o \
 	src/tower/tower_sql.o
 OBJS += src/index/index_page.o src/index/metric.o src/index/buffer_hint.o \
 	src/index/index_access.o src/index/index_method.o src/index/recall.o \
-	src/index/found_rows.o src/index/heap_ahead.o src/index/rotator.o src/index/class_validate.o \
+	src/index/row_heap.o src/index/found_rows.o src/index/heap_ahead.o \
+	src/index/rotator.o src/index/class_validate.o \
 	src/index/filter_key.o src/index/filter_plan.o src/index/filter_set.o src/index/last_scan.o \
 	src/index/page_stream.o src/index/parallel_build.o src/index/index_check.o \
 	src/index/scan_cost.o src/index/scan_limit.o src/index/scan_report.o src/index/scan_stat.o src/index/stat_memory.o \

@@ -154,12 +154,12 @@ node_score(const HnswScan *so, const GraphNode *node)
 }
 
 float
-scan_node_row(const HnswScan *so, const GraphNode *node, FoundRow *row)
+scan_node_row(const HnswScan *so, const GraphNode *node, double *bound)
 {
 	ScoredVector scored = {node_score(so, node), node->norm, node->err,
 	so->query_norm};
 
-	row->bound = metric_lower_bound((Metric) so->meta.metric, &scored);
+	*bound = metric_lower_bound((Metric) so->meta.metric, &scored);
 	return (float) scored.ip;
 }
 

@@ -23,6 +23,7 @@
 
 #include <math.h>
 
+#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
@@ -127,6 +128,13 @@
 #define LOOK_AHEAD_VISITS 1024
 #define PATIENCE 1.5
 
+/*
+ * The least memory that a walk may take.  Of a million rows of 128 dimensions it is
+ * that of 150,000 visits, for some 60,000 rows; with a smaller one a scan for many
+ * rows of a large index would read all of it where work_mem is small.
+ */
+#define LEAST_WALK_MEMORY ((Size) 64 * 1024 * 1024)
+
 /* ----- begin and end ----- */
 
 IndexScanDesc
@@ -169,7 +177,7 @@ hnsw_scan_report(IndexScanDesc scan, ScanReport *report)
 	return so->started;
 }
 
-/* What has been begun is over: report it. */
+/* What has been begun is over: report it, and let go of files. */
 static void
 scan_finish(IndexScanDesc scan)
 {
@@ -178,6 +186,7 @@ scan_finish(IndexScanDesc scan)
 
 	if (hnsw_scan_report(scan, &report))
 		scan_report_finish(scan, &so->past, &report);
+	found_rows_close(&so->found);
 }
 
 void
@@ -262,6 +271,7 @@ scan_start(IndexScanDesc scan, HnswScan *so)
 	page_store_init(&so->store, index, &so->meta, PAGE_WAL_GENERIC);
 	scan_set_query(scan, so);
 	exact_estimate(scan, so);
+	so->walk_memory = Max(get_hash_memory_limit(), LEAST_WALK_MEMORY);
 	saturation_init(&so->saturation, guc_hnsw_ef_search, so->pass_rate);
 }
 
@@ -433,7 +443,7 @@ posted_unique(HnswScan *so)
  * others again.
  */
 static void
-scan_add_postings(HnswScan *so, const Visit *visit, FoundRow row)
+scan_add_postings(HnswScan *so, const Visit *visit, double bound)
 {
 	GraphStore *store = &so->store.base;
 	NodeAddr	first = visit->header.posting;
@@ -454,8 +464,7 @@ scan_add_postings(HnswScan *so, const Visit *visit, FoundRow row)
 	for (Size i = 0; i < so->nposted; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		row.tid = so->posted[i];
-		found_rows_add(&so->found, row);
+		found_rows_add(&so->found, bound, &so->posted[i]);
 	}
 }
 
@@ -464,9 +473,8 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 {
 	const GraphNode *node = &visit->header;
 	ScoredVector scored = {visit->ip, node->norm, node->err, so->query_norm};
-	FoundRow	row;
+	double		bound = metric_lower_bound((Metric) so->meta.metric, &scored);
 
-	row.bound = metric_lower_bound((Metric) so->meta.metric, &scored);
 	for (int i = 0; i < Min(node->ntids, so->store.base.layout.node_tids); i++)
 	{
 		if (!(visit->matching >> i & 1))
@@ -474,11 +482,10 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 			so->nfiltered++;
 			continue;
 		}
-		row.tid = node->tids[i];
-		found_rows_add(&so->found, row);
+		found_rows_add(&so->found, bound, &node->tids[i]);
 	}
 	if (node->posting != INVALID_NODE_ADDR)
-		scan_add_postings(so, visit, row);
+		scan_add_postings(so, visit, bound);
 }
 
 /*
@@ -508,14 +515,14 @@ scan_is_long(const HnswScan *so, float norm)
 static bool
 scan_visit(HnswScan *so)
 {
-	Size		nbefore = so->found.waiting.n;
+	int64		nbefore = so->found.nadded;
 	Visit		visit;
 
 	if (!graph_search_step(so->search, &visit, NULL))
 		return false;
 	if (visit.header.kind == SLOT_NODE)
 		scan_add_rows(so, &visit);
-	if (so->found.waiting.n > nbefore)
+	if (so->found.nadded > nbefore)
 	{
 		so->nmatching++;
 		saturation_add(&so->saturation, visit.key,
@@ -567,7 +574,7 @@ scan_row_is_ready(const HnswScan *so)
 static bool
 scan_promise(IndexScanDesc scan, HnswScan *so)
 {
-	double		nlate = (double) found_rows_nlate(&so->found);
+	double		nlate = (double) so->found.nlate;
 	double		rank = so->nreturned + nlate;
 
 	if (rank < so->promised)
@@ -619,8 +626,9 @@ scan_next_stage(IndexScanDesc scan, HnswScan *so)
 }
 
 /*
- * Whether to give the walk up: it has cost more than the exact way, or what is
- * left of it will, by the share of the nodes so far that had rows to return.
+ * Whether to give the walk up: it takes more memory than it may have, it has cost
+ * more than the exact way, or what is left of it will, by the share of the nodes so
+ * far that had rows to return.
  */
 static bool
 scan_is_hopeless(IndexScanDesc scan, HnswScan *so)
@@ -628,6 +636,8 @@ scan_is_hopeless(IndexScanDesc scan, HnswScan *so)
 	int64		nvisited = graph_search_nvisited(so->search);
 	double		cost = scan_graph_cost(so, nvisited);
 
+	if (graph_search_size(so->search) > so->walk_memory)
+		return true;
 	if (so->filter == NULL)
 		return exact_is_cheaper(scan, so, cost);
 	return exact_is_cheaper(scan, so, cost / PATIENCE) ||

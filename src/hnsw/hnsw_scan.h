@@ -31,6 +31,7 @@ struct HnswScan
 	double		query_norm;
 	GraphQuery *query;
 	GraphSearch *search;		/* NULL until the graph is entered */
+	Size		walk_memory;	/* that it may have */
 	EntryPoint *entries;		/* that have not been entered from */
 	int			nentries;
 	LongScan   *longest;		/* the long list, with the search */
@@ -105,6 +106,6 @@ extern void exact_find(IndexScanDesc scan, HnswScan *so);
 
 /* The bound of an open node's rows; returns <q, own vector>. */
 extern float scan_node_row(const HnswScan *so, const GraphNode *node,
-						   FoundRow *row);
+						   double *bound);
 
 #endif							/* RECSYS_HNSW_SCAN_H */

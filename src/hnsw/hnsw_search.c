@@ -296,6 +296,14 @@ graph_search_nvisited(const GraphSearch *search)
 	return search->nvisited;
 }
 
+Size
+graph_search_size(const GraphSearch *search)
+{
+	return (Size) search->ncandidates *
+		(sizeof(Candidate) + sizeof(HeapItem) + 2 * sizeof(HashSlot)) +
+		(Size) search->nblocks * sizeof(EstimateBlock);
+}
+
 /* The hash slot of an address: where it is, or where it would go. */
 static inline HashSlot *
 hash_slot(const GraphSearch *search, NodeAddr addr)

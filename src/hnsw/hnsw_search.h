@@ -65,6 +65,9 @@ extern bool graph_search_step(GraphSearch *search, Visit *visit, int8 *own);
 extern bool graph_search_has_visited(const GraphSearch *search, NodeAddr addr);
 extern int64 graph_search_nvisited(const GraphSearch *search);
 
+/* Bytes that what a search has met takes. */
+extern Size graph_search_size(const GraphSearch *search);
+
 /* The key of an item of length norm with inner product ip. */
 extern float graph_search_key(const GraphStore *store, Measure measure,
 							  float query_norm2, float ip, float norm);

@@ -231,7 +231,7 @@ batch_find_on_page(HnswScan *so, Page page, BlockNumber block, Batch *batch)
 	NodeAddr	addr = INVALID_NODE_ADDR;
 	bool		wanted = false;
 	float		score = 0.0f;
-	FoundRow	row = {0};
+	double		bound = 0.0;
 
 	for (; batch->next < batch->n; batch->next++)
 	{
@@ -251,14 +251,13 @@ batch_find_on_page(HnswScan *so, Page page, BlockNumber block, Batch *batch)
 				 !graph_search_has_visited(so->search, addr));
 			if (!wanted)
 				continue;
-			score = tape_query_score(measure, scan_node_row(so, node, &row),
+			score = tape_query_score(measure, scan_node_row(so, node, &bound),
 									 node->norm);
 			so->nread++;
 		}
 		if (!wanted)
 			continue;
-		row.tid = match->tid;
-		found_rows_add(&so->found, row);
+		found_rows_add(&so->found, bound, &match->tid);
 		shortlist_add_score(so->shortlist, score, match->score);
 	}
 }

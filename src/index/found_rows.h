@@ -6,41 +6,31 @@
  * only after a worse one has been returned would break the order.  Such late
  * rows are put aside until all others have been returned: a query that gets
  * its LIMIT before then sees exact order, and one that does not still sees
- * every row.
+ * every row.  They take work_mem, and beyond that temporary files.
  */
 #ifndef RECSYS_FOUND_ROWS_H
 #define RECSYS_FOUND_ROWS_H
 
-#include "storage/itemptr.h"
-
-typedef struct FoundRow
-{
-	double		bound;			/* not above its distance */
-	ItemPointerData tid;
-} FoundRow;
-
-/* A growing array of rows. */
-typedef struct FoundRowArray
-{
-	FoundRow   *rows;
-	Size		n;
-	Size		max;
-} FoundRowArray;
+#include "index/row_heap.h"
 
 typedef struct FoundRows
 {
-	MemoryContext context;		/* holds the arrays */
-	FoundRowArray waiting;		/* heap: the smallest bound is first */
-	FoundRowArray late;			/* sorted once the first is returned */
-	Size		nlate_returned;
+	RowHeap		waiting;
+	RowHeap		late;
+	int64		nadded;			/* rows so far */
+	int64		nlate;			/* of them put aside, those returned included */
 	double		last_bound;		/* of the row returned last */
 } FoundRows;
 
-/* Begin without rows; memory is taken from the current context. */
+/* Begin without rows, in the current memory context and resource owner. */
 extern void found_rows_init(FoundRows *found);
 
+/* Give up the files.  What is all zero may not have been begun. */
+extern void found_rows_close(FoundRows *found);
+
 /* Add a row.  Not after found_rows_next_late. */
-extern void found_rows_add(FoundRows *found, FoundRow row);
+extern void found_rows_add(FoundRows *found, double bound,
+						   const ItemPointerData *tid);
 
 /* The best row waiting, be it late or not, or NULL. */
 extern const FoundRow *found_rows_first(const FoundRows *found);
@@ -59,8 +49,5 @@ extern bool found_rows_next(FoundRows *found, FoundRow *row);
  * found any more; false when none is left.
  */
 extern bool found_rows_next_late(FoundRows *found, FoundRow *row);
-
-/* Late rows put aside so far, those returned included. */
-extern int64 found_rows_nlate(const FoundRows *found);
 
 #endif							/* RECSYS_FOUND_ROWS_H */

@@ -58,7 +58,7 @@ heap_ahead_fetch(IndexScanDesc scan, const FoundRows *found)
 {
 	Relation	heap = scan->heapRelation;
 	IndexFetchHeapData *fetch = (IndexFetchHeapData *) scan->xs_heapfetch;
-	const FoundRowArray *waiting = &found->waiting;
+	const RowHeap *waiting = &found->waiting;
 
 	if (fetch == NULL || heap->rd_tableam != GetHeapamTableAmRoutine())
 		return;

@@ -32,10 +32,9 @@
 static void
 refine_add(IvfScan *so, const Candidate *candidate, double bound, float score)
 {
-	FoundRow	row = {bound, candidate->tid};
 	double		error = (double) score - candidate->score;
 
-	found_rows_add(&so->found, row);
+	found_rows_add(&so->found, bound, &candidate->tid);
 	if (so->nrefined == so->max_refined)
 	{
 		so->max_refined = so->max_refined == 0 ? 256 : so->max_refined * 2;

@@ -120,7 +120,7 @@ ivf_scan_report(IndexScanDesc scan, ScanReport *report)
 	return so->started;
 }
 
-/* What has been begun is over: report it, and let go of the table. */
+/* What has been begun is over: report it, and let go of the table and of files. */
 static void
 scan_finish(IndexScanDesc scan)
 {
@@ -131,6 +131,7 @@ scan_finish(IndexScanDesc scan)
 		return;
 	scan_report_finish(scan, &so->past, &report);
 	ivf_refine_end(so);
+	found_rows_close(&so->found);
 }
 
 void
@@ -360,7 +361,7 @@ scan_next(IndexScanDesc scan, IvfScan *so, FoundRow *row)
 	for (;;)
 	{
 		/* a late row has its rank, or the stages would fall behind */
-		int64		rank = so->nreturned + found_rows_nlate(&so->found);
+		int64		rank = so->nreturned + so->found.nlate;
 
 		if (rank < so->stage_rows || so->exhausted)
 		{
