@@ -42,6 +42,9 @@ DEFAULTS = ", defaults"
 
 BLOCKS, QUICK_BLOCKS = 8, 4
 REPEATED = 100_000			# rows up to which builds are repeated
+NODE_BYTES = 1148			# of recsys_hnsw, that a build keeps of a row
+SHORT_SHARE = 1 / 16		# of what all rows want, in the build short of memory
+LEAST_MEMORY = 32			# MB for each process, or there is no worker
 REPEATS = 3
 FILTER_ROWS = 1_000_000		# no more for the part filter
 QUICK_COLUMNS = ("anywhere", "category")
@@ -110,6 +113,16 @@ class SetBench(Comparison):
 			build = library.build(self.data.items, threads)
 			say(f"  {library.name} with {threads} threads: "
 				f"{build.seconds:.1f} s, CPU {build.cpu:.1f} s")
+
+	def build_short(self, memory, workers):
+		"""recsys_hnsw in so many MB."""
+		system = next(s for s in self.systems if s.name == HNSW)
+		self.conn.exec(f"SET maintenance_work_mem = '{memory}MB'")
+		build = self.build_one(system, workers)
+		self.settle()
+		size = int(self.conn.value(
+			f"SELECT pg_relation_size('{system.index()}')"))
+		return Built(HNSW, workers + 1, [build.seconds], [build.cpu], size, memory)
 
 	def built(self):
 		return [Built(s.name, workers + 1, [b.seconds for b in builds],
@@ -246,8 +259,9 @@ class Run:
 								self.libraries(dim))) as bench:
 			say(f"loading {rows} rows")
 			bench.load()
+			short = self.build_short(bench, rows)
 			self.build(bench, rows)
-			result.built = bench.built()
+			result.built = bench.built() + short
 			self.search(bench, result)
 
 	def search(self, bench, result):
@@ -258,6 +272,15 @@ class Run:
 				bench.run(k, min(wanted[k], len(bench.data.queries)),
 						  QUICK_BLOCKS if quick else BLOCKS)
 				result.timings += [timing(c, k) for c in bench.results[k]]
+
+	def build_short(self, bench, rows):
+		"""recsys_hnsw in a part of the memory that its nodes want."""
+		wanted = rows * NODE_BYTES / 2**20
+		memory = max(int(wanted * SHORT_SHARE), LEAST_MEMORY * (self.workers + 1))
+		if wanted < 2 * memory:
+			return []
+		say(f"building {HNSW} in {memory} MB")
+		return [bench.build_short(memory, self.workers)]
 
 	def build(self, bench, rows):
 		say("building the indexes")

@@ -163,7 +163,8 @@ def query_cells(timing):
 
 
 def build_lines(result):
-	rows = [(b.system, b.threads, middle(b.seconds), middle(b.cpu),
+	rows = [(b.system + (f", {b.memory} MB" if b.memory else ""), b.threads,
+			 middle(b.seconds), middle(b.cpu),
 			 f"{b.size / 2**20:.1f}", f"{b.size / result.rows:.0f}")
 			for b in result.built]
 	return table(("index", "threads", "build s", "CPU s", "MiB",

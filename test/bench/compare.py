@@ -243,24 +243,27 @@ class Comparison:
 		cpu[self.conn.pid] = self.conn.cpu_seconds() - before
 		return Build(seconds, sum(cpu.values()), len(cpu) - 1)
 
+	def build_one(self, system, workers):
+		"""Build an index, in place of the one that is there."""
+		table = system.table()
+		self.conn.exec(f"DROP INDEX IF EXISTS {system.index()}; "
+					   f"ALTER TABLE {table} SET (parallel_workers = {workers})")
+		self.conn.exec(f"SET max_parallel_maintenance_workers = {workers}")
+		build = self.watch_build(
+			self.create_index(system, system.index(), table))
+		say(f"  {system.name} with {workers} workers: "
+			f"{build.seconds:.1f} s, CPU {build.cpu:.1f} s")
+		if build.workers != workers:
+			say(f"  note: {build.workers} workers were seen")
+		return build
+
 	def build(self, repeats, workers_wanted):
 		"""Build all indexes in turn, again and again."""
 		for repeat in range(repeats):
 			for workers in workers_wanted:
 				for system in self.systems[::-1 if repeat % 2 else 1]:
-					table = system.table()
-					self.conn.exec(
-						f"DROP INDEX IF EXISTS {system.index()}; "
-						f"ALTER TABLE {table} SET (parallel_workers = {workers})")
-					self.conn.exec("SET max_parallel_maintenance_workers = "
-								   f"{workers}")
-					build = self.watch_build(
-						self.create_index(system, system.index(), table))
-					system.builds.setdefault(workers, []).append(build)
-					say(f"  {system.name} with {workers} workers: "
-						f"{build.seconds:.1f} s, CPU {build.cpu:.1f} s")
-					if build.workers != workers:
-						say(f"  note: {build.workers} workers were seen")
+					system.builds.setdefault(workers, []).append(
+						self.build_one(system, workers))
 		for system in self.systems:
 			system.size = int(self.conn.value(
 				f"SELECT pg_relation_size('{system.index()}')"))

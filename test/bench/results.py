@@ -59,6 +59,7 @@ class Built:
 	seconds: list				# of each repeat
 	cpu: list
 	size: int					# bytes
+	memory: int = None			# MB, where it had not enough for all rows
 
 
 @dataclass
@@ -82,8 +83,10 @@ class SetResult:
 		seen = {t.system for t in self.timings} | {b.system for b in self.built}
 		return [name for name in CONTESTANTS if name in seen]
 
-	def build_of(self, system):
-		return next((b for b in self.built if b.system == system), None)
+	def build_of(self, system, short=False):
+		"""Its build with memory enough, or the one that was short of it."""
+		return next((b for b in self.built if b.system == system
+					 and (b.memory is not None) == short), None)
 
 
 @dataclass

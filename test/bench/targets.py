@@ -15,6 +15,7 @@ BESIDE_LIBRARY = 0.7				# of hnswlib's queries a second, through SQL
 BUFFERS = 0.1						# of pgvector's
 SIZE = 1.5
 BUILD = 3
+SHORT_BUILD = 3						# of the time with memory enough
 FILTER = 10
 FILTER_SHARES = (0.1, 0.01, 0.001)
 FILTER_K = 100
@@ -125,6 +126,19 @@ def build_targets(result):
 	return [size, speed]
 
 
+def short_build_target(result):
+	target = Target(f"build of {HNSW} short of memory, over that in memory",
+					result.name, SHORT_BUILD, at_least=False)
+	own, short = result.build_of(HNSW), result.build_of(HNSW, short=True)
+	if own is None or short is None:
+		target.note = "not built so"
+		return target
+	seconds = statistics.median(short.seconds), statistics.median(own.seconds)
+	target.got = seconds[0] / seconds[1]
+	target.note = f"{seconds[0]:.1f} s in {short.memory} MB, and {seconds[1]:.1f} s"
+	return target
+
+
 def filter_target(found, system, share):
 	"""The least ratio of the columns counts."""
 	target = Target(f"filter of {100 * share:.3g}%, K = {FILTER_K}: {system}, times "
@@ -171,6 +185,7 @@ def targets(results):
 		found += speed_targets(others + [largest], largest)
 		found.append(buffer_target(largest))
 		found += build_targets(largest)
+		found.append(short_build_target(largest))
 	if results.filter:
 		found += [filter_target(results.filter, system, share)
 				  for share in FILTER_SHARES for system in (HNSW, IVFPQ)]
