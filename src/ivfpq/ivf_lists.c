@@ -572,14 +572,14 @@ ivf_lists_scan(IvfScan *so, int first)
 
 /*
  * What has been refined is all up to the last, in the pool and so in each list
- * that has been scanned.
+ * that has been scanned.  There may be none.
  */
 void
 ivf_lists_refined(IvfScan *so, int first, int n, const Candidate *last)
 {
 	for (int i = first; i < first + n; i++)
 		so->lists[so->pool->items[i].list].nrefined++;
-	for (int i = 0; i < so->nseen; i++)
+	for (int i = 0; n > 0 && i < so->nseen; i++)
 	{
 		ListRank   *list = list_at(so, i);
 
