@@ -619,7 +619,8 @@ tape_prefetch(TapeScan *tape, uint32 number)
 	__builtin_prefetch(page);
 	for (int i = 0; i < tape->layout.blocks_per_page; i++)
 		filter_set_prefetch(tape->target.filter,
-							key_page_block(&tape->layout, page, i));
+							key_page_block(&tape->layout, page, i),
+							PG_UINT32_MAX);
 }
 
 /* The pages of keys in the order of their units, up to those that are wanted. */

@@ -17,6 +17,12 @@
  */
 #define COMPARED_RANGES 12
 
+/* Of so few lanes for each range, the keys are tested one by one. */
+#define FEW_LANES 5
+
+/* Keys that come to the processor's caches together. */
+#define KEYS_FETCHED 8
+
 /* ----- making ----- */
 
 static void
@@ -332,7 +338,8 @@ filter_set_block(const FilterSet *set, uint8 *block, uint32 mask)
 		if (condition->test == FILTER_IS_NOT_NULL)
 			continue;
 		if (condition->test == FILTER_IN_RANGES &&
-			condition->n <= COMPARED_RANGES)
+			condition->n <= COMPARED_RANGES &&
+			pg_popcount32(mask) > condition->n * FEW_LANES)
 			mask &= test_ranges(condition, keys);
 		else
 			mask = test_lanes(condition, keys, mask);
@@ -341,18 +348,18 @@ filter_set_block(const FilterSet *set, uint8 *block, uint32 mask)
 }
 
 void
-filter_set_prefetch(const FilterSet *set, const uint8 *block)
+filter_set_prefetch(const FilterSet *set, const uint8 *block, uint32 mask)
 {
 	for (int i = 0; i < set->n; i++)
 	{
 		int			column = set->conditions[i].column;
-		const char *keys = (const char *) filter_block_keys((uint8 *) block,
-															column);
+		const uint64 *keys = filter_block_keys((uint8 *) block, column);
 
 		__builtin_prefetch(filter_block_nulls((uint8 *) block, set->ncolumns,
 											  column));
-		for (Size off = 0; off < FILTER_COLUMN_BYTES; off += 64)
-			__builtin_prefetch(keys + off);
+		for (int lane = 0; lane < FASTSCAN_LANES; lane += KEYS_FETCHED)
+			if (mask >> lane & ((1 << KEYS_FETCHED) - 1))
+				__builtin_prefetch(keys + lane);
 	}
 }
 

@@ -47,8 +47,9 @@ typedef struct FilterSet
 extern FilterSet *filter_set_create(FilterEncoder *encoder,
 									const ScanKeyData *keys, int nkeys);
 
-/* Bring what filter_set_block reads of a block to the processor's caches. */
-extern void filter_set_prefetch(const FilterSet *set, const uint8 *block);
+/* Bring what filter_set_block reads to the processor's caches. */
+extern void filter_set_prefetch(const FilterSet *set, const uint8 *block,
+								uint32 mask);
 
 /* Whether the keys of one row satisfy the conditions; nulls as in FilterKeys. */
 extern bool filter_set_row(const FilterSet *set, const uint64 *keys,

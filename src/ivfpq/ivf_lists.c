@@ -104,7 +104,7 @@ struct ListRank
 	uint32		run_count;
 	int			place;			/* in rank order, once it is known */
 	int			nscanned;		/* rows that the pool has been offered */
-	int			nmatching;		/* those that satisfy the filter */
+	double		nmatching;		/* those that satisfy the filter, about */
 	int			nrefined;		/* candidates, in all passes */
 	Candidate	last;			/* all up to here have been refined */
 };
@@ -255,6 +255,39 @@ pass_next_block(void *arg)
 	return run_place_next(pass->so, &pass->ahead);
 }
 
+/*
+ * Whether the codes are looked at before the filter.  A row has 24 bytes of keys with
+ * three conditions, 8 to 16 of codes, and once the pool is full few rows have codes
+ * that bring them in.  Where a row in RARE_MATCH satisfies the filter or fewer, most
+ * blocks have none, and their codes are better left.  CPU time over that of filter
+ * first, 120 queries of a million made rows of 64 dimensions in turn:
+ *
+ *		share		90%		50%		20%		9%, three conditions
+ *		K=10		.87		.91		.87		.83
+ *		K=100		1.03	.94		.86		.89
+ */
+static inline bool
+codes_come_first(const IvfScan *so)
+{
+	return so->filter != NULL && so->pool->room == 0 &&
+		so->pool->limit.score > -INFINITY;
+}
+
+/* The codes of the lanes of masks, or of all, will be read. */
+static void
+page_prefetch_codes(const IvfScan *so, Page page, const uint32 *masks)
+{
+	const IvfLayout *layout = &so->model->layout;
+
+	for (int i = 0; i < layout->blocks_per_page; i++)
+	{
+		if (masks != NULL && masks[i] == 0)
+			continue;
+		for (Size off = 0; off < layout->tids_off; off += 64)
+			__builtin_prefetch(list_page_block(layout, page, i) + off);
+	}
+}
+
 /* What a scan reads of pages in buffers comes to the processor's caches. */
 static void
 pass_prefetch(ListPass *pass)
@@ -266,14 +299,21 @@ pass_prefetch(ListPass *pass)
 	{
 		const char *page = buffer_hint_address(so->index,
 											   run_place_next(so, &pass->near));
+		int			nkeys = so->filter != NULL ? layout->blocks_per_page : 0;
 
 		if (page == NULL)
 			continue;
 		for (Size off = 0; off < LIST_BLOCKS_OFFSET; off += 64)
 			__builtin_prefetch(page + off);
-		for (int i = 0; so->filter != NULL && i < layout->blocks_per_page; i++)
+		if (codes_come_first(so))
+		{
+			page_prefetch_codes(so, (Page) page, NULL);
+			nkeys = 1;
+		}
+		for (int i = 0; i < nkeys; i++)
 			filter_set_prefetch(so->filter,
-								list_page_keys(layout, (Page) page, i));
+								list_page_keys(layout, (Page) page, i),
+								PG_UINT32_MAX);
 	}
 }
 
@@ -312,7 +352,123 @@ pass_end_list(ListPass *pass)
 	}
 }
 
-/* ----- candidates ----- */
+/* ----- a page ----- */
+
+/* The rows of a share locked list page. */
+typedef struct PageRows
+{
+	uint32		masks[LIST_MAX_BLOCKS]; /* lanes that may be candidates */
+	float		scores[LIST_MAX_BLOCKS][FASTSCAN_LANES];	/* by their codes */
+	double		nmatching;		/* rows that satisfy the filter, about */
+} PageRows;
+
+/* Leave the rows that satisfy the filter. */
+static void
+page_match(IvfScan *so, Page page, PageRows *rows)
+{
+	const IvfLayout *layout = &so->model->layout;
+
+	for (int i = 0; i < layout->blocks_per_page; i++)
+	{
+		uint32		tested = rows->masks[i];
+
+		if (tested == 0)
+			continue;
+		rows->masks[i] = filter_set_block(so->filter,
+										  list_page_keys(layout, page, i),
+										  tested);
+		so->nfiltered += pg_popcount32(tested & ~rows->masks[i]);
+	}
+}
+
+/*
+ * Count the rows that satisfy the filter in the first block that has rows, and
+ * expect as many in the others.
+ */
+static void
+page_sample(IvfScan *so, Page page, PageRows *rows)
+{
+	const IvfLayout *layout = &so->model->layout;
+
+	for (int i = 0; i < layout->blocks_per_page; i++)
+	{
+		uint32		tested = rows->masks[i];
+
+		if (tested == 0)
+			continue;
+		rows->masks[i] = filter_set_block(so->filter,
+										  list_page_keys(layout, page, i),
+										  tested);
+		so->nfiltered += pg_popcount32(tested & ~rows->masks[i]);
+		rows->nmatching = (double) list_page(page)->nlive *
+			pg_popcount32(rows->masks[i]) / pg_popcount32(tested);
+		return;
+	}
+}
+
+/*
+ * Leave the rows whose codes bring them into the pool.  For inner product and
+ * cosine t is a multiple of <q,c>; for L2 it is a score by itself, in squared units.
+ */
+static void
+page_score(IvfScan *so, const ListRank *list, Page page, PageRows *rows)
+{
+	const IvfLayout *layout = &so->model->layout;
+	bool		centred = ivf_metric_is_centred(so->model->metric);
+	float		unit = list_page(page)->unit;
+	float		threshold = so->pool->limit.score;
+	CodeScan	scan = {so->lut, layout->nsub,
+		{centred ? unit * unit : list->ip, so->delta * unit, so->bias * unit},
+	0.0f};
+
+	scan.threshold = threshold - list->base -
+		THRESHOLD_ROUNDING * (fabsf(threshold) + fabsf(list->base));
+	for (int i = 0; i < layout->blocks_per_page; i++)
+		if (rows->masks[i] != 0)
+			rows->masks[i] &=
+				kernels->code_scan_block(list_page_block(layout, page, i),
+										 &scan, rows->scores[i]);
+}
+
+/* The keys of the rows left will be read. */
+static void
+page_prefetch_keys(const IvfScan *so, Page page, const uint32 *masks)
+{
+	const IvfLayout *layout = &so->model->layout;
+
+	for (int i = 0; i < layout->blocks_per_page; i++)
+		if (masks[i] != 0)
+			filter_set_prefetch(so->filter, list_page_keys(layout, page, i),
+								masks[i]);
+}
+
+/* Leave the candidates of a page: those that satisfy the filter and score well. */
+static void
+page_find(IvfScan *so, const ListRank *list, Page page, PageRows *rows)
+{
+	const IvfLayout *layout = &so->model->layout;
+	const ListPage *head = list_page(page);
+
+	memcpy(rows->masks, head->live, sizeof(uint32) * layout->blocks_per_page);
+	rows->nmatching = head->nlive;
+	if (codes_come_first(so))
+	{
+		page_sample(so, page, rows);
+		page_score(so, list, page, rows);
+		page_prefetch_keys(so, page, rows->masks);
+		page_match(so, page, rows);
+		return;
+	}
+	if (so->filter != NULL)
+	{
+		page_match(so, page, rows);
+		rows->nmatching = 0.0;
+		for (int i = 0; i < layout->blocks_per_page; i++)
+			rows->nmatching += pg_popcount32(rows->masks[i]);
+		page_prefetch_codes(so, page, rows->masks);
+	}
+	page_score(so, list, page, rows);
+}
 
 /* Add the lanes of a mask of one block to the pool. */
 static void
@@ -342,70 +498,17 @@ block_add_candidates(IvfScan *so, const ListRank *list, Page page, int block,
 	}
 }
 
-/*
- * The lanes of a share locked list page that hold a row and satisfy the filter,
- * a mask a block; returns how many.  Codes that are to be read are fetched
- * meanwhile.
- */
-static int
-page_match(IvfScan *so, Page page, uint32 *masks)
-{
-	const IvfLayout *layout = &so->model->layout;
-	const ListPage *head = list_page(page);
-	int			nmatching = 0;
-
-	if (so->filter == NULL)
-	{
-		memcpy(masks, head->live, sizeof(uint32) * layout->blocks_per_page);
-		return head->nlive;
-	}
-	for (int i = 0; i < layout->blocks_per_page; i++)
-	{
-		masks[i] = head->live[i];
-		if (masks[i] != 0)
-			masks[i] = filter_set_block(so->filter,
-										list_page_keys(layout, page, i),
-										masks[i]);
-		if (masks[i] == 0)
-			continue;
-		nmatching += pg_popcount32(masks[i]);
-		for (Size off = 0; off < layout->tids_off; off += 64)
-			__builtin_prefetch(list_page_block(layout, page, i) + off);
-	}
-	return nmatching;
-}
-
-/*
- * Scan the codes of these lanes.  For inner product and cosine t is a multiple
- * of <q,c>; for L2 it is a score by itself, in squared units.
- */
+/* Add what is left of a page to the pool. */
 static void
-page_add_candidates(IvfScan *so, const ListRank *list, Page page,
-					const uint32 *masks)
+page_add(IvfScan *so, const ListRank *list, Page page, const PageRows *rows)
 {
-	const IvfLayout *layout = &so->model->layout;
-	bool		centred = ivf_metric_is_centred(so->model->metric);
-	float		unit = list_page(page)->unit;
-	CodeScan	scan = {so->lut, layout->nsub,
-		{centred ? unit * unit : list->ip, so->delta * unit, so->bias * unit},
-	0.0f};
-	float		scores[FASTSCAN_LANES];
-
-	for (int i = 0; i < layout->blocks_per_page; i++)
-	{
-		float		threshold = so->pool->limit.score;
-		uint32		mask = masks[i];
-
-		if (mask == 0)
-			continue;
-		scan.threshold = threshold - list->base -
-			THRESHOLD_ROUNDING * (fabsf(threshold) + fabsf(list->base));
-		mask &= kernels->code_scan_block(list_page_block(layout, page, i), &scan,
-										 scores);
-		if (mask != 0)
-			block_add_candidates(so, list, page, i, mask, scores);
-	}
+	for (int i = 0; i < so->model->layout.blocks_per_page; i++)
+		if (rows->masks[i] != 0)
+			block_add_candidates(so, list, page, i, rows->masks[i],
+								 rows->scores[i]);
 }
+
+/* ----- a list ----- */
 
 /*
  * Scan the pages of a list.  False where the chain was changed under us; the
@@ -418,15 +521,14 @@ list_scan_chain(ListPass *pass, ListRank *list)
 	BlockNumber block = list->head;
 	uint64		last_seq = PG_UINT64_MAX;
 	int			nscanned = 0;
-	int			nmatching = 0;
+	double		nmatching = 0.0;
+	PageRows	rows;
 
 	while (block != InvalidBlockNumber)
 	{
 		Buffer		buffer = pass_read(pass, block);
 		Page		page = BufferGetPage(buffer);
 		const ListPage *head = list_page(page);
-		uint32		masks[LIST_MAX_BLOCKS];
-		int			nfound;
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -439,16 +541,14 @@ list_scan_chain(ListPass *pass, ListRank *list)
 			return false;
 		}
 		page_check(so->index, buffer, ivf_tag(IVF_PAGE_LIST));
-		nfound = page_match(so, page, masks);
+		page_find(so, list, page, &rows);
 		nscanned += head->nlive;
-		nmatching += nfound;
+		nmatching += rows.nmatching;
 		so->nvisited += head->nlive;
-		so->nfiltered += head->nlive - nfound;
-		so->pool->room =
-			RARE_MATCH * (so->nvisited - so->nfiltered) < so->nvisited ?
+		so->nsatisfying += rows.nmatching;
+		so->pool->room = RARE_MATCH * so->nsatisfying < so->nvisited ?
 			RARE_ROOM : 0;
-		if (nfound > 0)
-			page_add_candidates(so, list, page, masks);
+		page_add(so, list, page, &rows);
 		last_seq = head->seq;
 		block = head->next;
 		UnlockReleaseBuffer(buffer);

@@ -76,7 +76,7 @@ typedef struct IvfScan
 	int			nseen;			/* whose codes have been scanned */
 	double		nrows;			/* in all lists, about */
 	double		nscanned;		/* rows that the pool has been offered */
-	double		nmatching;		/* those that satisfy the filter */
+	double		nmatching;		/* those that satisfy the filter, about */
 	double		next_check;		/* of nscanned: whether the lists do */
 
 	FilterSet  *filter;			/* NULL without conditions */
@@ -98,7 +98,8 @@ typedef struct IvfScan
 	FoundRows	found;
 	double		stage_rows;		/* rows up to the end of this stage */
 	int64		nvisited;		/* rows looked at, in all passes */
-	int64		nfiltered;		/* those that did not satisfy the filter */
+	double		nsatisfying;	/* those that satisfy the filter, about */
+	int64		nfiltered;		/* seen not to satisfy it */
 	int64		nreturned;
 } IvfScan;
 
