@@ -220,6 +220,15 @@ SELECT pg_temp.make('scales', '(id int, v vector(4))',
 SELECT kind, op, count(DISTINCT id), count(*) FROM unnest('{built,grown,mixed}'::text[]) kind, unnest('{<#>,<->,<=>}'::text[]) op,
 	unnest(pg_temp.fetch(format('SELECT id FROM scales_%s ORDER BY v %s ''[1,-1,1,1]'' LIMIT 1000', kind, op), true)) id
 GROUP BY kind, op ORDER BY kind, op;
+-- a tiny query, whose products with tiny vectors float4 has no number for
+SELECT pg_temp.make('scales', '(id int, v vector(4))',
+	'SELECT i, ARRAY[1e-21 * i, 1e-24, 0, 0]::vector FROM generate_series(1, 60) i');
+SELECT q, agreed.* FROM unnest('{"[1e-21,0,0,0]","[1e-24,-1e-24,0,0]"}'::text[]) q,
+	LATERAL pg_temp.agree_all('scales', q::vector, 60) agreed;
+-- rows of all scales behind a first one that is tiny
+SELECT pg_temp.make('scales', '(id int, v vector(4))',
+	'SELECT i, (SELECT array_agg(x * power(10::float8, i % 31 - 15)) FROM unnest(pg_temp.noise(i, 4)::real[]) x)::vector FROM generate_series(31, 340) i');
+SELECT count(recsys.check_index(indexrelid)::text) FROM pg_index WHERE indrelid::regclass::text LIKE 'scales%';
 SELECT pg_temp.error_of('INSERT INTO scales_grown VALUES (0, ''[3e38,3e38,3e38,3e38]'')');
 SELECT pg_temp.error_of($$ INSERT INTO scales_built VALUES (0, '[3e38,3e38,3e38,3e38]');
 	CREATE INDEX ON scales_built USING @am@ (v) $$);

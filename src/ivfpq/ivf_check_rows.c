@@ -67,19 +67,19 @@ factors_agree(IvfCheck *check, int slot, float noise)
 	const uint8 *lanes = list_page_block(layout, check->list.data,
 										 slot / FASTSCAN_LANES);
 	int			lane = slot % FASTSCAN_LANES;
-	float		unit = list_page(check->list.data)->unit;
-	bool		centred = ivf_metric_is_centred(check->model->metric);
-	float		t_unit = centred ? unit * unit : 1.0f;
-	float		t = half_round(row->t / t_unit);
+	const ListPage *head = list_page(check->list.data);
+	Metric		metric = check->model->metric;
+	float		unit = head->unit;
+	float		t = half_round(list_page_scale_t(head, metric, row->t));
 	float		f = half_round(row->f / unit);
 	float		tolerance = FACTOR_TOLERANCE + noise;
 	float		t_size = fabsf(t);
 
-	if (centred)
+	if (ivf_metric_is_centred(metric))
 		t_size = (row->f * sqrtf(kernels->dot_f32(check->coder->offset,
 												  check->coder->offset,
 												  layout->padded_dim)) +
-				  row->distance2) / t_unit;
+				  row->distance2) / (unit * unit);
 	return fabsf(half_at(lanes + layout->f_off, lane) - f) <=
 		tolerance * f + HALF_STEP &&
 		fabsf(half_at(lanes + layout->t_off, lane) - t) <=

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "port/pg_bitutils.h"
@@ -157,6 +158,18 @@ list_page_unit(float f)
 	return ldexpf(1.0f, Max(Min(exponent, 60), -60));
 }
 
+/* See ivf_page.h. */
+float
+list_page_scale_t(const ListPage *head, Metric metric, float t)
+{
+	if (metric_query_measure(metric) != MEASURE_L2 ||
+		metric_normalizes(metric))
+		return t;
+	t = t / head->unit / head->unit;
+	/* infinity would stay so in float16 */
+	return Max(Min(t, FLT_MAX), -FLT_MAX);
+}
+
 /* Write the code of a slot into the lanes of its block. */
 static void
 block_set_codes(uint8 *block, int nsub, int lane, const uint8 *codes)
@@ -184,8 +197,7 @@ list_page_put(const IvfLayout *layout, Metric metric, Page page, int slot,
 
 	if (head->unit == 0.0f)
 		head->unit = list_page_unit(row->f);
-	t = metric_query_measure(metric) == MEASURE_L2 && !metric_normalizes(metric) ?
-		row->t / head->unit / head->unit : row->t;
+	t = list_page_scale_t(head, metric, row->t);
 	f = row->f / head->unit;
 	block_set_codes(block, layout->nsub, lane, row->codes);
 	kernels->f32_to_f16(&t, (uint16 *) (block + layout->t_off) + lane, 1);

@@ -194,6 +194,12 @@ extern void tape_page_init(Page page, BlockNumber owner, int first_slot);
 extern bool list_page_is_valid(const IvfLayout *layout, Page page);
 extern int	list_page_free_slot(const IvfLayout *layout, Page page);
 extern float list_page_unit(float f);
+
+/*
+ * t as a page with this head keeps it: for L2 in squared units.  What is too
+ * large for float16 is cut off there, which makes a poor estimate, but one.
+ */
+extern float list_page_scale_t(const ListPage *head, Metric metric, float t);
 extern void list_page_put(const IvfLayout *layout, Metric metric, Page page,
 						  int slot, const IvfRow *row);
 extern void list_page_codes(const IvfLayout *layout, Page page, int slot,

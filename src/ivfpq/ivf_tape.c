@@ -205,7 +205,10 @@ tape_record_score(const IvfLayout *layout, const TapeRecord *record,
 {
 	int			n = layout->padded_dim;
 
-	scored->ip = record->scale * forms[layout->refine].ip(record, query, n);
-	scored->norm = record->scale * forms[layout->refine].norm(record, n);
+	/* in float8: the product of two tiny numbers is not 0 there */
+	scored->ip = (double) record->scale *
+		forms[layout->refine].ip(record, query, n);
+	scored->norm = (double) record->scale *
+		forms[layout->refine].norm(record, n);
 	scored->err = tape_record_err(record);
 }
