@@ -122,6 +122,31 @@ SELECT * FROM pg_temp.agree_all('zeros', '[-0,0,0]', 12);
 SELECT pg_temp.make('zeros', '(id int, v vector(3))', 'SELECT i, ''[0,0,0]''::vector FROM generate_series(1, 50) i');
 SELECT * FROM pg_temp.agree_all('zeros', '[1,2,3]', 40);
 SELECT * FROM pg_temp.agree_all('zeros', '[0,0,0]', 1000);
+-- by cosine distance zero vectors come last, and are no answers to a query that
+-- points away from all others
+CREATE TABLE away AS SELECT i AS id, CASE WHEN i % 4 > 0 THEN
+		pg_temp.noise(i, 32) + array_fill(0.5, ARRAY[32])::vector
+		ELSE array_fill(0, ARRAY[32])::vector END AS v
+	FROM generate_series(1, 4000) i;
+CREATE INDEX ON away USING @am@ (v vector_cosine_ops);
+CREATE FUNCTION pg_temp.away(OUT right_rows bigint, OUT few_fetched bool) LANGUAGE plpgsql AS $$
+DECLARE
+	query text; row_count bigint;
+BEGIN
+	right_rows := 0;
+	few_fetched := true;
+	FOR i IN 1..20 LOOP
+		query := format('SELECT id FROM away ORDER BY v <=> %L LIMIT 10',
+						pg_temp.noise(-i, 32) - array_fill(0.5, ARRAY[32])::vector);
+		right_rows := right_rows + cardinality(ARRAY(
+			SELECT unnest(pg_temp.fetch(query, false))
+			INTERSECT SELECT unnest(pg_temp.fetch(query, true))));
+		row_count := (SELECT rows FROM recsys.last_scan());
+		few_fetched := few_fetched AND row_count < 100;
+	END LOOP;
+END $$;
+SELECT right_rows > 160 AS right_rows, few_fetched FROM pg_temp.away();
+DROP TABLE away;
 -- a zero vector comes first, then others
 SELECT pg_temp.make('zeros', '(id int, v vector(3))',
 	'SELECT i, CASE WHEN i > 2 THEN pg_temp.noise(i, 3) ELSE ''[0,0,0]'' END FROM generate_series(1, 50) i');

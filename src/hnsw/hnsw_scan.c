@@ -468,10 +468,11 @@ scan_add_postings(HnswScan *so, const Visit *visit, double bound)
 	}
 }
 
-void
+bool
 scan_add_rows(HnswScan *so, const Visit *visit)
 {
 	const GraphNode *node = &visit->header;
+	int64		nbefore = so->found.nadded;
 	ScoredVector scored = {visit->ip, node->norm, node->err, so->query_norm};
 	double		bound = metric_lower_bound((Metric) so->meta.metric, &scored);
 
@@ -486,6 +487,7 @@ scan_add_rows(HnswScan *so, const Visit *visit)
 	}
 	if (node->posting != INVALID_NODE_ADDR)
 		scan_add_postings(so, visit, bound);
+	return so->found.nadded > nbefore && !found_bound_is_last(bound);
 }
 
 /*
@@ -515,14 +517,11 @@ scan_is_long(const HnswScan *so, float norm)
 static bool
 scan_visit(HnswScan *so)
 {
-	int64		nbefore = so->found.nadded;
 	Visit		visit;
 
 	if (!graph_search_step(so->search, &visit, NULL))
 		return false;
-	if (visit.header.kind == SLOT_NODE)
-		scan_add_rows(so, &visit);
-	if (so->found.nadded > nbefore)
+	if (visit.header.kind == SLOT_NODE && scan_add_rows(so, &visit))
 	{
 		so->nmatching++;
 		saturation_add(&so->saturation, visit.key,
@@ -561,7 +560,7 @@ hnsw_first_stage(double limit)
 static bool
 scan_row_is_ready(const HnswScan *so)
 {
-	return found_rows_first(&so->found) != NULL &&
+	return found_rows_is_ready(&so->found) &&
 		saturation_reached(&so->saturation);
 }
 
@@ -679,7 +678,7 @@ scan_advance(IndexScanDesc scan, HnswScan *so)
 			exact_find(scan, so);
 	}
 	while (!so->swept && (scan_promise(scan, so) ||
-						  found_rows_first(&so->found) == NULL))
+						  !found_rows_is_ready(&so->found)))
 		exact_find(scan, so);
 }
 
@@ -694,7 +693,7 @@ scan_next(IndexScanDesc scan, HnswScan *so, FoundRow *row)
 	{
 		scan_advance(scan, so);
 	} while (found_rows_put_aside(&so->found));
-	return found_rows_next(&so->found, row) ||
+	return found_rows_next(&so->found, so->swept, row) ||
 		found_rows_next_late(&so->found, row);
 }
 

@@ -81,8 +81,11 @@ extern double hnsw_graph_cost(double nvisits);
 /* The rows that a scan's first stage promises, where a limit is known: else 0. */
 extern double hnsw_first_stage(double limit);
 
-/* Add the heap rows of a node that satisfy the filter to those found. */
-extern void scan_add_rows(HnswScan *so, const Visit *visit);
+/*
+ * Add the heap rows of a node that satisfy the filter to those found.  Whether
+ * there are any, and they do not come after all others.
+ */
+extern bool scan_add_rows(HnswScan *so, const Visit *visit);
 
 /* hnsw_exact.c */
 

@@ -258,7 +258,8 @@ batch_find_on_page(HnswScan *so, Page page, BlockNumber block, Batch *batch)
 		if (!wanted)
 			continue;
 		found_rows_add(&so->found, bound, &match->tid);
-		shortlist_add_score(so->shortlist, score, match->score);
+		if (!found_bound_is_last(bound))
+			shortlist_add_score(so->shortlist, score, match->score);
 	}
 }
 

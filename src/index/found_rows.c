@@ -56,11 +56,20 @@ found_rows_put_aside(FoundRows *found)
 }
 
 bool
-found_rows_next(FoundRows *found, FoundRow *row)
+found_rows_is_ready(const FoundRows *found)
+{
+	const FoundRow *first = found_rows_first(found);
+
+	return first != NULL && !found_bound_is_last(first->bound);
+}
+
+bool
+found_rows_next(FoundRows *found, bool found_all, FoundRow *row)
 {
 	while (found_rows_put_aside(found))
 		;
-	if (found_rows_first(found) == NULL)
+	if (found_rows_first(found) == NULL ||
+		!(found_all || found_rows_is_ready(found)))
 		return false;
 	*row = row_heap_take(&found->waiting);
 	found->last_bound = row->bound;

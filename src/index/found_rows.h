@@ -11,7 +11,19 @@
 #ifndef RECSYS_FOUND_ROWS_H
 #define RECSYS_FOUND_ROWS_H
 
+#include <math.h>
+
 #include "index/row_heap.h"
+
+/*
+ * Whether rows of this bound come after all others, as those of a zero vector by
+ * cosine distance.  They are no answer while others may be found.
+ */
+static inline bool
+found_bound_is_last(double bound)
+{
+	return bound == INFINITY;
+}
 
 typedef struct FoundRows
 {
@@ -35,14 +47,17 @@ extern void found_rows_add(FoundRows *found, double bound,
 /* The best row waiting, be it late or not, or NULL. */
 extern const FoundRow *found_rows_first(const FoundRows *found);
 
+/* Whether a row waits that may be returned before all have been found. */
+extern bool found_rows_is_ready(const FoundRows *found);
+
 /* If the best row waiting is late, put it aside; false if it is not. */
 extern bool found_rows_put_aside(FoundRows *found);
 
 /*
  * Take the best row waiting that is not late; late ones are put aside.  False
- * when none is waiting.
+ * when none is waiting, but those that come last where not all have been found.
  */
-extern bool found_rows_next(FoundRows *found, FoundRow *row);
+extern bool found_rows_next(FoundRows *found, bool found_all, FoundRow *row);
 
 /*
  * Take the best of the late rows, once no row is waiting and none will be

@@ -35,14 +35,17 @@ refine_add(IvfScan *so, const Candidate *candidate, double bound, float score)
 	double		error = (double) score - candidate->score;
 
 	found_rows_add(&so->found, bound, &candidate->tid);
-	if (so->nrefined == so->max_refined)
+	so->nrefined++;
+	if (found_bound_is_last(bound))
+		return;
+	if (so->nscores == so->max_scores)
 	{
-		so->max_refined = so->max_refined == 0 ? 256 : so->max_refined * 2;
+		so->max_scores = so->max_scores == 0 ? 256 : so->max_scores * 2;
 		so->scores = so->scores == NULL ?
-			palloc(sizeof(float) * so->max_refined) :
-			repalloc_huge(so->scores, sizeof(float) * (Size) so->max_refined);
+			palloc(sizeof(float) * so->max_scores) :
+			repalloc_huge(so->scores, sizeof(float) * (Size) so->max_scores);
 	}
-	so->scores[so->nrefined++] = score;
+	so->scores[so->nscores++] = score;
 	so->error2 += error * error;
 }
 

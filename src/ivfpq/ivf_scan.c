@@ -251,9 +251,9 @@ scan_start(IndexScanDesc scan, IvfScan *so)
 static float
 scan_score_of_rank(IvfScan *so, int rank)
 {
-	if (rank > so->nrefined)
+	if (rank > so->nscores)
 		return -INFINITY;
-	select_score(so->scores, 0, so->nrefined - 1, rank - 1);
+	select_score(so->scores, 0, so->nscores - 1, rank - 1);
 	return so->scores[rank - 1];
 }
 
@@ -266,9 +266,9 @@ scan_has_refined_enough(IvfScan *so, const Candidate *last)
 {
 	double		error;
 
-	if (so->nrefined == 0 || so->small)
+	if (so->nscores == 0 || so->small)
 		return false;
-	error = sqrt(so->error2 / so->nrefined);
+	error = sqrt(so->error2 / so->nscores);
 	return last->score + PATIENCE * error <
 		scan_score_of_rank(so, (int) so->stage_rows);
 }
@@ -348,7 +348,7 @@ scan_next_stage(IndexScanDesc scan, IvfScan *so)
 		so->exhausted = so->has_all && so->nused == so->pool->n;
 		wanted = Min(MORE_POOL(so->nrefined), ivf_stage_candidates(MAX_STAGE_ROWS));
 	} while (!enough && !so->exhausted &&
-			 (so->small || so->nrefined < MAX_CANDIDATES(so->stage_rows)));
+			 (so->small || so->nscores < MAX_CANDIDATES(so->stage_rows)));
 }
 
 /*
@@ -365,7 +365,7 @@ scan_next(IndexScanDesc scan, IvfScan *so, FoundRow *row)
 
 		if (rank < so->stage_rows || so->exhausted)
 		{
-			if (found_rows_next(&so->found, row))
+			if (found_rows_next(&so->found, so->exhausted, row))
 				return true;
 			if (so->exhausted)
 				return found_rows_next_late(&so->found, row);

@@ -88,10 +88,14 @@ typedef struct IvfScan
 	bool		has_all;		/* the pool has all that have not been refined */
 	HeapRefine *heap;			/* where rows are refined by the table */
 
-	/* scores of all refined candidates, and how far the estimates were off */
-	float	   *scores;
+	/*
+	 * Scores of the refined candidates but for rows that come after all
+	 * others, and how far the estimates were off.
+	 */
 	int			nrefined;
-	int			max_refined;
+	float	   *scores;
+	int			nscores;
+	int			max_scores;
 	double		error2;			/* sum of squares */
 
 	/* rows */
