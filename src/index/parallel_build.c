@@ -21,12 +21,13 @@
 #define KEY_SCAN (PARALLEL_BUILD_KEYS + 2)
 #define KEY_QUERY (PARALLEL_BUILD_KEYS + 3)
 
-/* What a worker opens. */
+/* What a worker opens, and what it says of the table. */
 typedef struct SharedRelations
 {
 	Oid			heap_oid;
 	Oid			index_oid;
 	bool		concurrent;
+	bool		broken_hot_chain;	/* set by any, read when all have ended */
 } SharedRelations;
 
 int
@@ -56,10 +57,11 @@ parallel_build_begin(ParallelBuild *build, const char *function, Relation heap,
 	build->context = CreateParallelContext("recsys", function, nworkers);
 	build->heap = heap;
 	build->index = index;
-	build->concurrent = index_info->ii_Concurrent;
-	build->snapshot = build->concurrent ?
+	build->index_info = index_info;
+	build->snapshot = index_info->ii_Concurrent ?
 		RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
 	build->scan = NULL;
+	build->relations = NULL;
 	estimator = &build->context->estimator;
 	shm_toc_estimate_chunk(estimator, sizeof(SharedRelations));
 	shm_toc_estimate_chunk(estimator,
@@ -83,8 +85,10 @@ parallel_build_allocate(ParallelBuild *build)
 	relations = shm_toc_allocate(toc, sizeof(SharedRelations));
 	relations->heap_oid = RelationGetRelid(build->heap);
 	relations->index_oid = RelationGetRelid(build->index);
-	relations->concurrent = build->concurrent;
+	relations->concurrent = build->index_info->ii_Concurrent;
+	relations->broken_hot_chain = false;
 	shm_toc_insert(toc, KEY_RELATIONS, relations);
+	build->relations = relations;
 
 	build->scan = shm_toc_allocate(toc,
 								   table_parallelscan_estimate(build->heap,
@@ -117,6 +121,8 @@ parallel_build_launch(ParallelBuild *build)
 void
 parallel_build_end(ParallelBuild *build)
 {
+	if (build->relations != NULL && build->relations->broken_hot_chain)
+		build->index_info->ii_BrokenHotChain = true;
 	if (IsMVCCSnapshot(build->snapshot))
 		UnregisterSnapshot(build->snapshot);
 	DestroyParallelContext(build->context);
@@ -140,6 +146,7 @@ parallel_worker_begin(ParallelWorker *worker, shm_toc *toc)
 	worker->index = index_open(relations->index_oid, worker->index_lock);
 	worker->index_info = BuildIndexInfo(worker->index);
 	worker->index_info->ii_Concurrent = relations->concurrent;
+	worker->relations = relations;
 	worker->scan = table_beginscan_parallel(worker->heap,
 											shm_toc_lookup(toc, KEY_SCAN,
 														   false));
@@ -148,6 +155,8 @@ parallel_worker_begin(ParallelWorker *worker, shm_toc *toc)
 void
 parallel_worker_end(ParallelWorker *worker)
 {
+	if (worker->index_info->ii_BrokenHotChain)
+		worker->relations->broken_hot_chain = true;
 	index_close(worker->index, worker->index_lock);
 	table_close(worker->heap, worker->heap_lock);
 }

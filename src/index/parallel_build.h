@@ -23,9 +23,10 @@ typedef struct ParallelBuild
 	ParallelContext *context;
 	Relation	heap;
 	Relation	index;
-	bool		concurrent;
+	IndexInfo  *index_info;
 	Snapshot	snapshot;
 	ParallelTableScanDesc scan; /* of the table, for all participants */
+	struct SharedRelations *relations;	/* NULL without shared memory */
 } ParallelBuild;
 
 /* Workers that the server would plan for a build. */
@@ -46,7 +47,10 @@ extern bool parallel_build_allocate(ParallelBuild *build);
 /* Start workers; false, having told the user, where none could be. */
 extern bool parallel_build_launch(ParallelBuild *build);
 
-/* Leave parallel mode; workers have ended by then. */
+/*
+ * Leave parallel mode; workers have ended by then.  What their scans of the table
+ * have found out about it is in the leader's IndexInfo then, as after its own.
+ */
 extern void parallel_build_end(ParallelBuild *build);
 
 /* What a worker works on. */
@@ -56,6 +60,7 @@ typedef struct ParallelWorker
 	Relation	index;
 	IndexInfo  *index_info;
 	TableScanDesc scan;			/* its share of the table */
+	struct SharedRelations *relations;
 	LOCKMODE	heap_lock;
 	LOCKMODE	index_lock;
 } ParallelWorker;
