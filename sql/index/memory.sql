@@ -92,3 +92,22 @@ SELECT count(*) FROM (SELECT id FROM m ORDER BY v <#> '[3,1,2]' LIMIT 100) s;
 RESET temp_file_limit;
 SELECT * FROM pg_temp.rows_of('');
 DROP TABLE m;
+
+-- A statement that inserts rows does not grow with them, whatever the filter
+-- columns: of these, hash functions may leave memory behind.
+CREATE FUNCTION pg_temp.note_memory() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF new.id IN (1000, 2000) THEN
+		INSERT INTO memory SELECT sum(used_bytes) FROM pg_backend_memory_contexts WHERE name = 'ExecutorState';
+	END IF;
+	RETURN new;
+END $$;
+CREATE TEMP TABLE memory (bytes bigint);
+CREATE TEMP TABLE rows AS SELECT i AS id, i::numeric AS a, i::text AS b, i::text::bpchar AS c,
+	ARRAY[i] AS d, ARRAY[i]::numeric[] AS e, ARRAY[i, 1]::vector AS v FROM generate_series(1, 2000) i;
+CREATE TABLE m (LIKE rows);
+CREATE INDEX m_v ON m USING @am@ (v vector_l2_ops, a, b, c, d, e);
+CREATE TRIGGER note BEFORE INSERT ON m FOR EACH ROW EXECUTE FUNCTION pg_temp.note_memory();
+INSERT INTO m SELECT * FROM rows;
+SELECT count(*), max(bytes) - min(bytes) < 2000 AS no_growth FROM memory;
+DROP TABLE m;

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
@@ -208,11 +209,30 @@ filter_key(FilterColumn *column, Oid type, Datum value)
 	return 0;
 }
 
+/*
+ * A statement inserts any number of rows in one memory context, and that of a
+ * numeric leaves behind what it has unpacked: so hash functions have their own.
+ */
+static MemoryContext
+row_context(FilterEncoder *encoder)
+{
+	if (encoder->context == NULL)
+		encoder->context =
+			AllocSetContextCreate(GetMemoryChunkContext(encoder),
+								  "recsys filter keys", ALLOCSET_SMALL_SIZES);
+	return encoder->context;
+}
+
 void
 filter_encode(FilterEncoder *encoder, const Datum *values, const bool *isnull,
 			  FilterKeys *keys)
 {
+	MemoryContext old;
+
 	keys->nulls = 0;
+	if (encoder->ncolumns == 0)
+		return;
+	old = MemoryContextSwitchTo(row_context(encoder));
 	for (int i = 0; i < encoder->ncolumns; i++)
 	{
 		FilterColumn *column = &encoder->columns[i];
@@ -223,6 +243,8 @@ filter_encode(FilterEncoder *encoder, const Datum *values, const bool *isnull,
 		else
 			keys->keys[i] = filter_key(column, column->type, values[i + 1]);
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(encoder->context);
 }
 
 /* ----- blocks ----- */

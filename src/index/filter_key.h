@@ -56,6 +56,7 @@ typedef struct FilterColumn
 typedef struct FilterEncoder
 {
 	int			ncolumns;
+	MemoryContext context;		/* of hash functions, reset by each row */
 	FilterColumn columns[FILTER_MAX_COLUMNS];
 } FilterEncoder;
 
