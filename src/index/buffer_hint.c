@@ -33,11 +33,17 @@ hint_of(Relation rel, BlockNumber block)
 	return &hints[i & ((1 << HINT_BITS) - 1)];
 }
 
+/*
+ * Pages of temporary tables lie elsewhere.  Their files have numbers of their own:
+ * a permanent table may have the same one, and in shared buffers no page tells
+ * them apart.
+ */
 static inline bool
 hint_matches(const BufferHint *hint, Relation rel, BlockNumber block)
 {
 	return hint->block == block && hint->file == compat_file_number(rel) &&
-		hint->buffer > 0 && hint->buffer <= NBuffers;
+		hint->buffer > 0 && hint->buffer <= NBuffers &&
+		!RelationUsesLocalBuffers(rel);
 }
 
 Buffer
