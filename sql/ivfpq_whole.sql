@@ -37,3 +37,17 @@ FROM (VALUES ('0'), ('1')) p (probes), unnest('{<#>,<->,<=>}'::text[]) op,
 	set_config('recsys.ivfpq_probes', probes, false), pg_temp.whole(op) w ORDER BY op, probes;
 RESET recsys.ivfpq_probes;
 DROP TABLE items;
+
+-- What a scan to the end keeps: a score for each row that it has refined, up to
+-- 8 bytes, and candidates, whose number does not grow with the rows returned.
+CREATE TABLE many (id int, v vector(3));
+INSERT INTO many SELECT i, ARRAY[hashint4(i), hashint4(-i), hashint4(i + 1000000)]::real[]::vector FROM generate_series(1, 200000) i;
+CREATE INDEX many_v ON many USING recsys_ivfpq (v vector_l2_ops) WITH (lists = 100);
+SET work_mem = '64kB';
+BEGIN;
+DECLARE c CURSOR FOR SELECT id FROM many ORDER BY v <-> '[0,0,0]';
+MOVE 100000 IN c;
+SELECT sum(used_bytes) < 200000 * 8 + 2700000 AS bounded FROM pg_backend_memory_contexts WHERE name = 'recsys_ivfpq scan';
+ABORT;
+RESET work_mem;
+DROP TABLE many;

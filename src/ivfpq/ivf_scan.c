@@ -343,10 +343,10 @@ scan_next_stage(IndexScanDesc scan, IvfScan *so)
 	do
 	{
 		if (!so->has_all)
-			scan_fill_pool(so, wanted);
+			scan_fill_pool(so, Min(wanted, ivf_stage_candidates(MAX_STAGE_ROWS)));
 		enough = scan_refine(so);
 		so->exhausted = so->has_all && so->nused == so->pool->n;
-		wanted = Min(MORE_POOL(so->nrefined), ivf_stage_candidates(MAX_STAGE_ROWS));
+		wanted = MORE_POOL(so->nrefined);
 	} while (!enough && !so->exhausted &&
 			 (so->small || so->nscores < MAX_CANDIDATES(so->stage_rows)));
 }
