@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
@@ -96,6 +97,19 @@ index_access_check_storage(Relation index)
 						RelationGetRelationName(index))));
 }
 
+/* A table or an index, unless it has been dropped while we waited for the lock. */
+static Relation
+index_access_relation(Oid oid, Oid index_oid, LOCKMODE lockmode)
+{
+	Relation	rel = try_relation_open(oid, lockmode);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index with OID %u has been dropped", index_oid)));
+	return rel;
+}
+
 void
 index_access_open(IndexAccess *access, Oid index_oid, IndexRight right,
 				  LOCKMODE lockmode)
@@ -107,14 +121,14 @@ index_access_open(IndexAccess *access, Oid index_oid, IndexRight right,
 
 	/* the table first, as everywhere, or there could be a deadlock */
 	access->lockmode = lockmode;
-	access->heap = table_open(table, lockmode);
+	access->heap = index_access_relation(table, index_oid, lockmode);
 	GetUserIdAndSecContext(&access->save_userid, &access->save_sec_context);
 	SetUserIdAndSecContext(access->heap->rd_rel->relowner,
 						   access->save_sec_context |
 						   SECURITY_RESTRICTED_OPERATION);
 	access->save_nestlevel = NewGUCNestLevel();
 	compat_restrict_search_path();
-	access->index = index_open(index_oid, lockmode);
+	access->index = index_access_relation(index_oid, index_oid, lockmode);
 
 	/* the name may have gone to another index while we waited */
 	if (access->index->rd_index->indrelid != table)
