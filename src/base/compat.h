@@ -170,10 +170,12 @@ compat_am_can_build_parallel(IndexAmRoutine *am)
 }
 
 #include "access/genam.h"
+#include "access/relscan.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 
 /* A scan of an index in the order of its first nkeys and norderbys keys. */
 static inline IndexScanDesc
@@ -184,6 +186,22 @@ compat_begin_index_scan(Relation heap, Relation index, Snapshot snapshot,
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, norderbys);
+#endif
+}
+
+/*
+ * Before 17 VACUUM may take out rows that a scan's snapshot sees, once that is older
+ * than old_snapshot_threshold: an error for a scan that has read what is left.
+ */
+static inline void
+compat_check_snapshot_age(IndexScanDesc scan)
+{
+#if PG_VERSION_NUM < 170000
+	Snapshot	snapshot = scan->xs_snapshot;
+
+	if (old_snapshot_threshold >= 0 && IsMVCCSnapshot(snapshot) &&
+		!XLogRecPtrIsInvalid(snapshot->lsn))
+		TestForOldSnapshot_impl(snapshot, scan->indexRelation);
 #endif
 }
 

@@ -710,6 +710,7 @@ hnsw_get_tuple(IndexScanDesc scan, ScanDirection dir)
 		scan_start(scan, so);
 	found = scan_next(scan, so, &row);
 	MemoryContextSwitchTo(old);
+	compat_check_snapshot_age(scan);
 	if (!found)
 	{
 		page_store_close(&so->store);

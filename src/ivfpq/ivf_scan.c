@@ -388,6 +388,7 @@ ivf_get_tuple(IndexScanDesc scan, ScanDirection dir)
 		scan_start(scan, so);
 	found = scan_next(scan, so, &row);
 	MemoryContextSwitchTo(old);
+	compat_check_snapshot_age(scan);
 	if (!found)
 		return false;
 	page_check_tid(so->index, scan->heapRelation, &row.tid, &so->heap_blocks);
