@@ -362,48 +362,49 @@ typedef struct PageRows
 	double		nmatching;		/* rows that satisfy the filter, about */
 } PageRows;
 
-/* Leave the rows that satisfy the filter. */
-static void
+/* Leave the rows of a block that satisfy the filter; returns their number. */
+static int
+block_match(IvfScan *so, Page page, int block, PageRows *rows)
+{
+	uint32		tested = rows->masks[block];
+	uint32		passed = 0;
+
+	if (tested != 0)
+		passed = filter_set_block(so->filter,
+								  list_page_keys(&so->model->layout, page, block),
+								  tested);
+	so->nfiltered += pg_popcount32(tested & ~passed);
+	rows->masks[block] = passed;
+	return pg_popcount32(passed);
+}
+
+/* The same with all blocks. */
+static int
 page_match(IvfScan *so, Page page, PageRows *rows)
 {
-	const IvfLayout *layout = &so->model->layout;
+	int			nmatching = 0;
 
-	for (int i = 0; i < layout->blocks_per_page; i++)
-	{
-		uint32		tested = rows->masks[i];
-
-		if (tested == 0)
-			continue;
-		rows->masks[i] = filter_set_block(so->filter,
-										  list_page_keys(layout, page, i),
-										  tested);
-		so->nfiltered += pg_popcount32(tested & ~rows->masks[i]);
-	}
+	for (int i = 0; i < so->model->layout.blocks_per_page; i++)
+		nmatching += block_match(so, page, i, rows);
+	return nmatching;
 }
 
 /*
- * Count the rows that satisfy the filter in the first block that has rows, and
- * expect as many in the others.
+ * The same with the first block that has rows.  Returns how many there are likely
+ * to be on the page.
  */
-static void
+static double
 page_sample(IvfScan *so, Page page, PageRows *rows)
 {
-	const IvfLayout *layout = &so->model->layout;
+	int			block = 0;
+	int			last = so->model->layout.blocks_per_page - 1;
+	int			ntested;
 
-	for (int i = 0; i < layout->blocks_per_page; i++)
-	{
-		uint32		tested = rows->masks[i];
-
-		if (tested == 0)
-			continue;
-		rows->masks[i] = filter_set_block(so->filter,
-										  list_page_keys(layout, page, i),
-										  tested);
-		so->nfiltered += pg_popcount32(tested & ~rows->masks[i]);
-		rows->nmatching = (double) list_page(page)->nlive *
-			pg_popcount32(rows->masks[i]) / pg_popcount32(tested);
-		return;
-	}
+	while (block < last && rows->masks[block] == 0)
+		block++;
+	ntested = pg_popcount32(rows->masks[block]);
+	return (double) list_page(page)->nlive *
+		block_match(so, page, block, rows) / Max(ntested, 1);
 }
 
 /*
@@ -453,7 +454,7 @@ page_find(IvfScan *so, const ListRank *list, Page page, PageRows *rows)
 	rows->nmatching = head->nlive;
 	if (codes_come_first(so))
 	{
-		page_sample(so, page, rows);
+		rows->nmatching = page_sample(so, page, rows);
 		page_score(so, list, page, rows);
 		page_prefetch_keys(so, page, rows->masks);
 		page_match(so, page, rows);
@@ -461,10 +462,7 @@ page_find(IvfScan *so, const ListRank *list, Page page, PageRows *rows)
 	}
 	if (so->filter != NULL)
 	{
-		page_match(so, page, rows);
-		rows->nmatching = 0.0;
-		for (int i = 0; i < layout->blocks_per_page; i++)
-			rows->nmatching += pg_popcount32(rows->masks[i]);
+		rows->nmatching = page_match(so, page, rows);
 		page_prefetch_codes(so, page, rows->masks);
 	}
 	page_score(so, list, page, rows);
