@@ -141,6 +141,10 @@ pg_copy()
 {
 	local from=$1 stamp dir dest
 
+	case $(readlink -f "$(command -v "$from")") in
+		"$(readlink -f "$WORK")"/*)
+			die "$from is a copy that the tests have made: set PG_CONFIG to another, or take it off the PATH" ;;
+	esac
 	PG_MAJOR=$("$from" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
 	dest=$WORK/pg$PG_MAJOR
 	stamp=$("$from" --version; "$from" --bindir)
@@ -165,6 +169,7 @@ pg_copy_dir()
 	local from=$1 dest=$2
 
 	case $from in
+		"") return 1 ;;			# not all of the file system
 		/usr/include) return ;;
 		/usr/bin | /usr/local/bin)
 			mkdir -p "$dest$from"
