@@ -86,10 +86,12 @@ MOVE FORWARD 10000 IN c;
 ABORT;
 
 -- a limit of files is an error, and the session goes on
+\set VERBOSITY sqlstate
 SET temp_file_limit = '150kB';
 SELECT count(*) FROM (SELECT id FROM m ORDER BY v <#> '[3,1,2]' LIMIT 1000000) s;
 SELECT count(*) FROM (SELECT id FROM m ORDER BY v <#> '[3,1,2]' LIMIT 100) s;
 RESET temp_file_limit;
+\set VERBOSITY default
 SELECT * FROM pg_temp.rows_of('');
 DROP TABLE m;
 
